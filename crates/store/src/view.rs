@@ -1,0 +1,253 @@
+//! All records of a process in memory: one watch feeds it, indexes answer by other fields, reads are linearizable.
+//!
+//! A read asks the store for its newest revision and waits until this view has applied it; then it runs on the view
+//! alone. So a list costs no scan of the store, and what one process wrote another one sees.
+//!
+//! Values stay in their stored bytes, shared with the engine where it lives in this process, and are decoded when read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use world::World;
+
+use crate::port::{Entry, Key, KeyRange, ReadError, Revision, Store, WatchError};
+use crate::table::{DecodeError, Record};
+
+/// Wait before the store is asked again after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long a read waits for the view to catch up before it says that it cannot answer now.
+const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A way to find records of one table by something other than their key.
+pub struct Index {
+    /// Its name, unique within a view.
+    pub name: &'static str,
+    /// The table: keys that begin with this are looked at.
+    pub table: &'static str,
+    /// Under which terms a record is found. A record that cannot be decoded has none.
+    pub terms: fn(&Key, &Bytes) -> Vec<String>,
+}
+
+impl Index {
+    /// An index over a typed table. A record that cannot be decoded is in no index; reading it by key says why.
+    pub const fn new(name: &'static str, table: &'static str, terms: fn(&Key, &Bytes) -> Vec<String>) -> Index {
+        Index { name, table, terms }
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    revision: Revision,
+    entries: BTreeMap<Key, Entry>,
+    /// (index, term, key), so that all keys of a term stand side by side.
+    postings: BTreeSet<(&'static str, String, Key)>,
+}
+
+/// The view. Share it in an [`Arc`].
+pub struct View {
+    world: World,
+    store: Arc<dyn Store>,
+    indexes: Vec<Index>,
+    inner: RwLock<Inner>,
+    advanced: Notify,
+}
+
+/// One state of the view: everything that is read through it belongs together.
+pub struct Reader<'a> {
+    inner: &'a Inner,
+}
+
+impl View {
+    /// Lists everything, then follows the store until the process ends. Returns when the view is complete.
+    pub async fn open(world: &World, store: Arc<dyn Store>, indexes: Vec<Index>) -> Result<Arc<View>, ReadError> {
+        let view = Arc::new(View {
+            world: world.clone(),
+            store,
+            indexes,
+            inner: RwLock::new(Inner::default()),
+            advanced: Notify::new(),
+        });
+        view.list().await?;
+        let follower = Arc::clone(&view);
+        world.spawn("view", async move { follower.follow().await });
+        Ok(view)
+    }
+
+    /// Runs `read` on a state that is at least as new as this call.
+    pub async fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> Result<T, ReadError> {
+        let head = self.store.head().await?;
+        self.reach(head).await?;
+        Ok(self.peek(read))
+    }
+
+    /// Runs `read` on whatever state the view has: for decisions that a commit checks again.
+    pub fn peek<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> T {
+        read(&Reader { inner: &self.inner.read() })
+    }
+
+    /// The newest revision that the view has applied.
+    pub fn revision(&self) -> Revision {
+        self.inner.read().revision
+    }
+
+    /// Waits until the view has applied `revision`.
+    pub async fn reach(&self, revision: Revision) -> Result<(), ReadError> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let wait = async {
+            loop {
+                let mut advanced = std::pin::pin!(self.advanced.notified());
+                advanced.as_mut().enable();
+                if self.revision() >= revision {
+                    return;
+                }
+                advanced.await;
+            }
+        };
+        self.world.timeout(CATCH_UP_WAIT_MAX, wait).await.map_err(|_| ReadError {
+            reason: format!("this process has seen revision {} only, not yet {revision}", self.revision()),
+        })
+    }
+
+    /// Waits for the next commit that the view applies after `seen`, and returns the view's revision.
+    pub async fn advanced(&self, seen: Revision) -> Revision {
+        loop {
+            let mut advanced = std::pin::pin!(self.advanced.notified());
+            advanced.as_mut().enable();
+            let revision = self.revision();
+            if revision > seen {
+                return revision;
+            }
+            advanced.await;
+        }
+    }
+
+    /// The store behind this view: for commits, and for reads of a single key without the view.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    async fn list(&self) -> Result<(), ReadError> {
+        let mut snapshot = self.store.snapshot().await?;
+        let mut fresh = Inner { revision: snapshot.revision(), ..Inner::default() };
+        loop {
+            let page = snapshot.next().await?;
+            if page.is_empty() {
+                break;
+            }
+            for (key, entry) in page {
+                self.place(&mut fresh, key, Some(entry));
+            }
+        }
+        *self.inner.write() = fresh;
+        self.advanced.notify_waiters();
+        Ok(())
+    }
+
+    async fn follow(&self) {
+        loop {
+            let after = self.revision();
+            let compacted = match self.store.watch(&KeyRange::all(), after).await {
+                Ok(mut watch) => loop {
+                    match watch.next().await {
+                        Ok(batches) => self.apply(&batches),
+                        Err(WatchError::Compacted { .. }) => break true,
+                        Err(WatchError::Closed { .. }) => break false,
+                    }
+                },
+                Err(WatchError::Compacted { .. }) => true,
+                Err(WatchError::Closed { .. }) => false,
+            };
+            if compacted && self.list().await.is_ok() {
+                continue;
+            }
+            self.world.sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn apply(&self, batches: &[Arc<crate::port::Batch>]) {
+        let mut inner = self.inner.write();
+        for batch in batches {
+            for event in &batch.events {
+                self.place(&mut inner, event.key.clone(), event.entry.clone());
+            }
+            inner.revision = batch.revision;
+        }
+        drop(inner);
+        self.advanced.notify_waiters();
+    }
+
+    fn place(&self, inner: &mut Inner, key: Key, entry: Option<Entry>) {
+        let before = match &entry {
+            Some(entry) => inner.entries.insert(key.clone(), entry.clone()),
+            None => inner.entries.remove(&key),
+        };
+        for index in self.indexes.iter().filter(|index| key.as_bytes().starts_with(index.table.as_bytes())) {
+            for term in before.as_ref().and_then(Entry::record).map_or_else(Vec::new, |old| (index.terms)(&key, old)) {
+                inner.postings.remove(&(index.name, term, key.clone()));
+            }
+            for term in entry.as_ref().and_then(Entry::record).map_or_else(Vec::new, |new| (index.terms)(&key, new)) {
+                inner.postings.insert((index.name, term, key.clone()));
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The state's revision.
+    pub fn revision(&self) -> Revision {
+        self.inner.revision
+    }
+
+    /// The entry of `key`.
+    pub fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.inner.entries.get(key)
+    }
+
+    /// The number of a counter; zero if nobody has moved it yet.
+    pub fn counter(&self, key: &Key) -> u64 {
+        self.entry(key).map_or(0, Entry::counter)
+    }
+
+    /// The record with `id`, and the revision at which it was written.
+    pub fn get<R: Record>(&self, id: &impl std::fmt::Display) -> Result<Option<(R, Revision)>, DecodeError> {
+        self.entry(&R::key_of(id)).map(R::decode_entry).transpose()
+    }
+
+    /// Entries of `range`, in the order of their keys.
+    pub fn range(&self, range: KeyRange) -> impl Iterator<Item = (&Key, &Entry)> {
+        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+        self.inner.entries.range((Bound::Included(range.start), end))
+    }
+
+    /// All records of a table, in the order of their keys. One that cannot be decoded is an error of its own.
+    pub fn all<R: Record>(&self) -> impl Iterator<Item = Result<(R, Revision), DecodeError>> {
+        self.range(R::all()).map(|(_, entry)| R::decode_entry(entry))
+    }
+
+    /// The keys that index `name` holds under exactly `term`, in order.
+    pub fn keys_by(&self, name: &'static str, term: &str) -> impl Iterator<Item = &Key> {
+        let term = term.to_owned();
+        let from = (name, term.clone(), Key::new(Bytes::new()));
+        self.inner
+            .postings
+            .range(from..)
+            .take_while(move |(index, there, _)| *index == name && *there == term)
+            .map(|(_, _, key)| key)
+    }
+
+    /// The records that index `name` holds under exactly `term`.
+    pub fn by<R: Record>(
+        &self,
+        name: &'static str,
+        term: &str,
+    ) -> impl Iterator<Item = Result<(R, Revision), DecodeError>> {
+        self.keys_by(name, term).filter_map(|key| self.entry(key)).map(R::decode_entry)
+    }
+}

@@ -1,0 +1,247 @@
+//! A log in a file: framed records, one thread that writes and syncs for all who wait.
+//!
+//! Frame: length (u32, little endian), CRC-32 of the payload (u32), payload. Opening reads frames until the first that
+//! is short or does not match its checksum, and cuts the file there: that tail was never acknowledged.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{DiskError, Log};
+
+/// Requests that may wait for the log's thread. Beyond it an append waits for a place, which bounds memory.
+const WAITING_APPENDS_MAX: usize = 1024;
+const FRAME_HEADER_BYTES: usize = 8;
+
+enum Request {
+    Append(Vec<Bytes>, oneshot::Sender<Result<(), DiskError>>),
+    Rewrite(Vec<Bytes>, oneshot::Sender<Result<(), DiskError>>),
+}
+
+pub(super) struct FileLog {
+    requests: mpsc::Sender<Request>,
+    bytes: Arc<AtomicU64>,
+    name: String,
+}
+
+impl FileLog {
+    pub(super) fn open(dir: &Path, name: &str) -> Result<(FileLog, Vec<Bytes>), DiskError> {
+        let failed = |error: std::io::Error| classify(name, &error);
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let path = dir.join(name);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(failed)?;
+        let (records, whole) = parse(&content);
+        if whole < content.len() {
+            file.set_len(whole as u64).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(whole as u64)).map_err(failed)?;
+        sync_dir(dir).map_err(failed)?;
+
+        let (requests, inbox) = mpsc::channel(WAITING_APPENDS_MAX);
+        let bytes = Arc::new(AtomicU64::new(whole as u64));
+        let writer = Writer {
+            file,
+            path,
+            dir: dir.to_path_buf(),
+            name: name.to_owned(),
+            bytes: Arc::clone(&bytes),
+            broken: None,
+        };
+        std::thread::Builder::new().name(format!("log {name}")).spawn(move || writer.run(inbox)).map_err(failed)?;
+        Ok((FileLog { requests, bytes, name: name.to_owned() }, records))
+    }
+
+    async fn ask(&self, request: Request, answer: oneshot::Receiver<Result<(), DiskError>>) -> Result<(), DiskError> {
+        let gone = || DiskError::Failed { log: self.name.clone(), reason: "the log's thread has ended".into() };
+        self.requests.send(request).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+#[async_trait]
+impl Log for FileLog {
+    async fn append(&self, records: Vec<Bytes>) -> Result<(), DiskError> {
+        let (done, answer) = oneshot::channel();
+        self.ask(Request::Append(records, done), answer).await
+    }
+
+    async fn rewrite(&self, records: Vec<Bytes>) -> Result<(), DiskError> {
+        let (done, answer) = oneshot::channel();
+        self.ask(Request::Rewrite(records, done), answer).await
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+struct Writer {
+    file: File,
+    path: PathBuf,
+    dir: PathBuf,
+    name: String,
+    bytes: Arc<AtomicU64>,
+    /// The first failure: what lies behind it in the file is unknown, so nothing may be written after it.
+    broken: Option<DiskError>,
+}
+
+impl Writer {
+    fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut next = inbox.blocking_recv();
+        while let Some(request) = next.take() {
+            match request {
+                Request::Rewrite(records, done) => {
+                    let result = self.guarded(|writer| writer.rewrite(&records));
+                    let _caller_left = done.send(result);
+                }
+                Request::Append(records, done) => {
+                    let mut frames = Vec::new();
+                    records.iter().for_each(|record| frame(record, &mut frames));
+                    let mut waiting = vec![done];
+                    while next.is_none() {
+                        match inbox.try_recv() {
+                            Ok(Request::Append(records, done)) => {
+                                records.iter().for_each(|record| frame(record, &mut frames));
+                                waiting.push(done);
+                            }
+                            Ok(rewrite @ Request::Rewrite(..)) => next = Some(rewrite),
+                            Err(_) => break,
+                        }
+                    }
+                    let result = self.guarded(|writer| writer.append(&frames));
+                    waiting.into_iter().for_each(|done| drop(done.send(result.clone())));
+                }
+            }
+            if next.is_none() {
+                next = inbox.blocking_recv();
+            }
+        }
+    }
+
+    fn guarded(&mut self, act: impl FnOnce(&mut Writer) -> std::io::Result<()>) -> Result<(), DiskError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        act(self).map_err(|error| {
+            let error = classify(&self.name, &error);
+            match &error {
+                // Nothing of the refused append stayed in the file: when there is room again, the log goes on.
+                DiskError::Full { .. } => {}
+                DiskError::Failed { .. } => self.broken = Some(error.clone()),
+            }
+            error
+        })
+    }
+
+    fn append(&mut self, frames: &[u8]) -> std::io::Result<()> {
+        let start = self.bytes.load(Ordering::Relaxed);
+        if let Err(error) = self.file.write_all(frames) {
+            // A full disk leaves a torn frame: cut it, so that a later append does not land behind garbage.
+            self.file.set_len(start)?;
+            return Err(error);
+        }
+        self.file.sync_data()?;
+        self.bytes.store(start + frames.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn rewrite(&mut self, records: &[Bytes]) -> std::io::Result<()> {
+        let mut frames = Vec::new();
+        records.iter().for_each(|record| frame(record, &mut frames));
+        let fresh = self.path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+        file.write_all(&frames)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &self.path)?;
+        sync_dir(&self.dir)?;
+        self.file = file;
+        self.bytes.store(frames.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn classify(name: &str, error: &std::io::Error) -> DiskError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        DiskError::Full { log: name.to_owned() }
+    } else {
+        DiskError::Failed { log: name.to_owned(), reason: error.to_string() }
+    }
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn frame(record: &Bytes, out: &mut Vec<u8>) {
+    let length = u32::try_from(record.len()).expect("log records are at most a few KiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(record).to_le_bytes());
+    out.extend_from_slice(record);
+}
+
+/// The whole records at the start of `content`, and how many bytes they take.
+fn parse(content: &[u8]) -> (Vec<Bytes>, usize) {
+    let mut records = Vec::new();
+    let mut at = 0;
+    while let Some(header) = content.get(at..at + FRAME_HEADER_BYTES) {
+        let word =
+            |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
+        let start = at + FRAME_HEADER_BYTES;
+        let Some(payload) = content.get(start..start.saturating_add(word(0) as usize)) else { break };
+        if crc32fast::hash(payload) != word(4) {
+            break;
+        }
+        records.push(Bytes::copy_from_slice(payload));
+        at = start + payload.len();
+    }
+    (records, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(records: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        records.iter().for_each(|record| frame(&Bytes::copy_from_slice(record.as_bytes()), &mut out));
+        out
+    }
+
+    #[test]
+    fn any_torn_tail_is_cut_and_the_rest_is_kept() {
+        let whole = framed(&["one", "two"]).len();
+        let content = framed(&["one", "two", "three"]);
+        for cut in whole..content.len() {
+            let (records, kept) = parse(&content[..cut]);
+            assert_eq!((records.len(), kept), (2, whole), "cut at {cut}");
+        }
+        let mut flipped = content.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(parse(&flipped).1, whole, "a record that fails its checksum is no record");
+    }
+
+    #[tokio::test]
+    async fn what_was_appended_is_read_back_after_a_rewrite_too() {
+        let dir = std::env::temp_dir().join(format!("mainstay-log-{}", std::process::id()));
+        let (log, records) = FileLog::open(&dir, "wal").unwrap();
+        assert!(records.is_empty());
+        log.append(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]).await.unwrap();
+        log.rewrite(vec![Bytes::from_static(b"b")]).await.unwrap();
+        log.append(vec![Bytes::from_static(b"c")]).await.unwrap();
+        drop(log);
+        let (log, records) = FileLog::open(&dir, "wal").unwrap();
+        assert_eq!(records, [Bytes::from_static(b"b"), Bytes::from_static(b"c")]);
+        assert_eq!(log.bytes(), 2 * 9);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
