@@ -13,13 +13,18 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::port::{
-    Batch, CommitError, Entry, Event, Key, KeyRange, Op, Page, Precondition, Revision, Txn, TxnError, Value,
+    Batch, COUNTER_MAX, CommitError, Entry, Event, Key, KeyRange, Op, Page, Precondition, Revision, Txn, TxnError, Value,
 };
 
 /// Commits that are kept for watchers. A watcher that is further behind must list again.
 ///
-/// At 300 bytes an event and 6 events a commit this is about 30 MiB at most, and ten seconds of a full-speed cell.
+/// Ten seconds of a full-speed cell.
 pub const HISTORY_COMMITS_MAX: usize = 16_384;
+/// Bytes of kept commits. Most of what they hold is the current state too and is shared with it, so a cell whose records
+/// are small reaches the number of commits first.
+pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What an event costs beside its key and value: the structures that hold it.
+const EVENT_BYTES: usize = 128;
 
 /// The newest state and the recent commits.
 #[derive(Debug, Default)]
@@ -27,6 +32,7 @@ pub struct Core {
     state: BTreeMap<Key, Entry>,
     revision: Revision,
     history: VecDeque<Arc<Batch>>,
+    history_bytes: usize,
 }
 
 /// Prepared batches that are not applied yet, and the state that they lead to.
@@ -42,6 +48,16 @@ impl Pending {
         &self.batches
     }
 
+    /// What the prepared batches together leave behind, in the order of the keys; `None`: the key is gone.
+    pub fn changes(&self) -> impl Iterator<Item = (&Key, Option<&Entry>)> {
+        self.overlay.iter().map(|(key, entry)| (key, entry.as_ref()))
+    }
+
+    /// The revision that they lead to, if anything was prepared.
+    pub fn revision(&self) -> Option<Revision> {
+        self.batches.last().map(|batch| batch.revision)
+    }
+
     /// Whether nothing was prepared.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()
@@ -51,7 +67,7 @@ impl Pending {
 impl Core {
     /// The state that an engine found on its disk.
     pub fn open(entries: impl IntoIterator<Item = (Key, Entry)>, revision: Revision) -> Core {
-        Core { state: entries.into_iter().collect(), revision, history: VecDeque::new() }
+        Core { state: entries.into_iter().collect(), revision, ..Core::default() }
     }
 
     /// The newest applied commit.
@@ -104,21 +120,19 @@ impl Core {
         Some(self.history.iter().skip(skip).take(limit).cloned().collect())
     }
 
-    /// Decides `txn` against the state as `pending` will leave it, and adds its batch there.
+    /// Decides `txn`, which has passed [`Txn::check`], against the state as `pending` will leave it, and adds its batch
+    /// there.
     pub fn prepare(&self, pending: &mut Pending, txn: &Txn) -> Result<Revision, CommitError> {
-        txn.check().map_err(CommitError::Invalid)?;
         for (index, precondition) in txn.preconditions.iter().enumerate() {
             if !self.holds(pending, precondition) {
                 return Err(CommitError::Conflict { index, key: precondition.key().clone() });
             }
         }
-        let revision = pending.batches.last().map_or(self.revision, |batch| batch.revision).next();
-        let events = txn
-            .ops
-            .iter()
-            .map(|op| self.event(pending, revision, op))
-            .filter_map(Result::transpose)
-            .collect::<Result<Vec<_>, _>>()?;
+        let revision = pending.revision().unwrap_or(self.revision).next();
+        let mut events = Vec::with_capacity(txn.ops.len());
+        for op in &txn.ops {
+            events.extend(self.event(pending, revision, op)?);
+        }
         for event in &events {
             pending.overlay.insert(event.key.clone(), event.entry.clone());
         }
@@ -136,10 +150,13 @@ impl Core {
         }
         for batch in pending.batches {
             self.revision = batch.revision;
+            self.history_bytes += weight(&batch);
             self.history.push_back(batch);
         }
-        let excess = self.history.len().saturating_sub(HISTORY_COMMITS_MAX);
-        self.history.drain(..excess);
+        while self.history.len() > HISTORY_COMMITS_MAX || self.history_bytes > HISTORY_BYTES_MAX {
+            let Some(oldest) = self.history.pop_front() else { break };
+            self.history_bytes -= weight(&oldest);
+        }
     }
 
     fn current<'a>(&'a self, pending: &'a Pending, key: &Key) -> Option<&'a Entry> {
@@ -185,10 +202,22 @@ impl Core {
     }
 }
 
+/// What keeping `batch` costs, in bytes.
+fn weight(batch: &Batch) -> usize {
+    let of = |event: &Event| {
+        let value = event.entry.as_ref().and_then(Entry::record).map_or(0, bytes::Bytes::len);
+        EVENT_BYTES + event.key.as_bytes().len() + value
+    };
+    batch.events.iter().map(of).sum()
+}
+
 fn moved(key: &Key, current: u64, delta: i64, limit: Option<u64>) -> Result<u64, CommitError> {
-    let limit = if delta > 0 { limit.unwrap_or(u64::MAX) } else { u64::MAX };
+    let limit = if delta > 0 { limit.map_or(COUNTER_MAX, |limit| limit.min(COUNTER_MAX)) } else { u64::MAX };
     match current.checked_add_signed(delta) {
         Some(sum) if sum <= limit => Ok(sum),
         Some(_) | None => Err(CommitError::OverLimit { key: key.clone(), current, delta, limit }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,10 @@
 //! The smallest engine: a journal that keeps nothing. For tests of what stands above the store.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use world::World;
 
-use crate::core::Core;
+use crate::core::{Core, Pending};
 use crate::engine::{AppendError, Engine, Journal};
-use crate::port::Batch;
 
 /// A journal that forgets; what it "keeps" is only what the engine holds in memory.
 #[derive(Debug, Default)]
@@ -15,7 +12,7 @@ pub struct Nowhere;
 
 #[async_trait]
 impl Journal for Nowhere {
-    async fn append(&mut self, _batches: &[Arc<Batch>]) -> Result<(), AppendError> {
+    async fn append(&mut self, _group: &Pending) -> Result<(), AppendError> {
         Ok(())
     }
 }

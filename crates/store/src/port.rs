@@ -8,14 +8,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use txn::{LIMITS, Limits, Op, Precondition, Txn, TxnError};
+pub use txn::{COUNTER_MAX, LIMITS, Limits, Op, Precondition, Txn, TxnError};
 
 /// The name of one entry. Ordered bytewise; by convention readable text with `/` between its parts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Bytes);
 
 impl Key {
-    /// Rises with every commit of the cell. Only its [`Entry::modified`] means something.
+    /// Rises with every commit of the cell. Only its [`Entry::modified`] means something. It answers to [`Store::get`]
+    /// alone: ranges, watches and snapshots do not show it, and no transaction may name it.
     pub const HEAD: Key = Key(Bytes::from_static(b"head"));
 
     /// The key with exactly these bytes.
@@ -87,10 +88,10 @@ impl Revision {
         self.0
     }
 
-    /// The revision of the next commit.
+    /// The revision of the next commit. (The greatest number, which only a broken peer can name, stays itself.)
     #[must_use]
     pub const fn next(self) -> Revision {
-        Revision(self.0 + 1)
+        Revision(self.0.saturating_add(1))
     }
 }
 
@@ -291,10 +292,10 @@ pub trait Store: Send + Sync {
     /// The newest value of `key`.
     async fn get(&self, key: &Key) -> Result<Option<Entry>, ReadError>;
 
-    /// The newest state of at most `limit` entries of `range`.
+    /// The newest state of at most `limit` entries of `range`, which may be empty or end before it starts.
     async fn range(&self, range: &KeyRange, limit: usize) -> Result<Page, ReadError>;
 
-    /// Every commit after `after` that touches `range`, from now on.
+    /// Every commit after `after` that touches `range`, from now on. A revision that is still to come is waited for.
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Box<dyn Watch>, WatchError>;
 
     /// One consistent state of everything, with its revision, in pages that the caller takes at its own pace.

@@ -3,11 +3,14 @@
 //! A read asks the store for its newest revision and waits until this view has applied it; then it runs on the view
 //! alone. So a list costs no scan of the store, and what one process wrote another one sees.
 //!
+//! The view is whole commits only, one after the other: a reader never sees half a transaction. When the store no longer
+//! has the history that the view needs next, the view lists again and takes the new state's place at once.
+//!
 //! Values stay in their stored bytes, shared with the engine where it lives in this process, and are decoded when read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,7 +66,7 @@ pub struct Reader<'a> {
 }
 
 impl View {
-    /// Lists everything, then follows the store until the process ends. Returns when the view is complete.
+    /// Lists everything, then follows the store as long as somebody holds the view. Returns when the view is complete.
     pub async fn open(world: &World, store: Arc<dyn Store>, indexes: Vec<Index>) -> Result<Arc<View>, ReadError> {
         let view = Arc::new(View {
             world: world.clone(),
@@ -73,8 +76,7 @@ impl View {
             advanced: Notify::new(),
         });
         view.list().await?;
-        let follower = Arc::clone(&view);
-        world.spawn("view", async move { follower.follow().await });
+        world.spawn("view", follow(Arc::downgrade(&view)));
         Ok(view)
     }
 
@@ -145,30 +147,10 @@ impl View {
                 self.place(&mut fresh, key, Some(entry));
             }
         }
-        *self.inner.write() = fresh;
+        // What the view held is freed after the lock is: that takes a while.
+        let _before = std::mem::replace(&mut *self.inner.write(), fresh);
         self.advanced.notify_waiters();
         Ok(())
-    }
-
-    async fn follow(&self) {
-        loop {
-            let after = self.revision();
-            let compacted = match self.store.watch(&KeyRange::all(), after).await {
-                Ok(mut watch) => loop {
-                    match watch.next().await {
-                        Ok(batches) => self.apply(&batches),
-                        Err(WatchError::Compacted { .. }) => break true,
-                        Err(WatchError::Closed { .. }) => break false,
-                    }
-                },
-                Err(WatchError::Compacted { .. }) => true,
-                Err(WatchError::Closed { .. }) => false,
-            };
-            if compacted && self.list().await.is_ok() {
-                continue;
-            }
-            self.world.sleep(RETRY_PAUSE).await;
-        }
     }
 
     fn apply(&self, batches: &[Arc<crate::port::Batch>]) {
@@ -184,17 +166,59 @@ impl View {
     }
 
     fn place(&self, inner: &mut Inner, key: Key, entry: Option<Entry>) {
-        let before = match &entry {
-            Some(entry) => inner.entries.insert(key.clone(), entry.clone()),
-            None => inner.entries.remove(&key),
-        };
+        let before = inner.entries.get(&key).and_then(Entry::record);
+        let after = entry.as_ref().and_then(Entry::record);
         for index in self.indexes.iter().filter(|index| key.as_bytes().starts_with(index.table.as_bytes())) {
-            for term in before.as_ref().and_then(Entry::record).map_or_else(Vec::new, |old| (index.terms)(&key, old)) {
+            let old = before.map_or_else(Vec::new, |old| (index.terms)(&key, old));
+            let new = after.map_or_else(Vec::new, |new| (index.terms)(&key, new));
+            if old == new {
+                continue;
+            }
+            for term in old {
                 inner.postings.remove(&(index.name, term, key.clone()));
             }
-            for term in entry.as_ref().and_then(Entry::record).map_or_else(Vec::new, |new| (index.terms)(&key, new)) {
+            for term in new {
                 inner.postings.insert((index.name, term, key.clone()));
             }
+        }
+        match entry {
+            Some(entry) => inner.entries.insert(key, entry),
+            None => inner.entries.remove(&key),
+        };
+    }
+}
+
+/// Keeps a view up to date until nobody holds it any more (noticed with the next commit) or the process ends.
+async fn follow(view: Weak<View>) {
+    loop {
+        let Some((world, compacted)) = follow_once(&view).await else { return };
+        if compacted {
+            let Some(view) = view.upgrade() else { return };
+            if view.list().await.is_ok() {
+                continue;
+            }
+        }
+        world.sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Follows one watch to its end; says whether the history that is needed next is gone. `None`: the view itself is.
+async fn follow_once(view: &Weak<View>) -> Option<(World, bool)> {
+    let (world, mut watch) = {
+        let view = view.upgrade()?;
+        let watch = view.store.watch(&KeyRange::all(), view.revision()).await;
+        (view.world.clone(), watch)
+    };
+    loop {
+        let batches = match &mut watch {
+            Ok(watch) => watch.next().await,
+            Err(error) => Err(error.clone()),
+        };
+        match batches {
+            // The view is held only while it is written: a follower must not keep alive what nobody uses.
+            Ok(batches) => view.upgrade()?.apply(&batches),
+            Err(WatchError::Compacted { .. }) => return Some((world, true)),
+            Err(WatchError::Closed { .. }) => return Some((world, false)),
         }
     }
 }
@@ -222,7 +246,9 @@ impl Reader<'_> {
 
     /// Entries of `range`, in the order of their keys.
     pub fn range(&self, range: KeyRange) -> impl Iterator<Item = (&Key, &Entry)> {
-        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+        // A range that ends before it starts is empty; BTreeMap would panic.
+        let end = range.end.map(|end| end.max(range.start.clone()));
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
         self.inner.entries.range((Bound::Included(range.start), end))
     }
 
@@ -251,3 +277,6 @@ impl Reader<'_> {
         self.keys_by(name, term).filter_map(|key| self.entry(key)).map(R::decode_entry)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! A transaction, and the rules that every engine holds it to.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::{Key, Revision};
@@ -21,6 +19,9 @@ pub struct Limits {
 
 /// The limits. They leave room for `head` and the bookkeeping within etcd's 128 operations.
 pub const LIMITS: Limits = Limits { operations: 100, bytes: 512 * 1024, value_bytes: 256 * 1024, key_bytes: 512 };
+
+/// The most that a counter can hold: what every engine's numbers can hold.
+pub const COUNTER_MAX: u64 = i64::MAX as u64;
 
 /// What must be true when the transaction happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub enum Op {
         key: Key,
         /// The change.
         delta: i64,
-        /// The most that an increase may reach; `None`: no bound.
+        /// The most that an increase may reach; `None`: [`COUNTER_MAX`].
         limit: Option<u64>,
     },
 }
@@ -228,6 +229,11 @@ impl Txn {
 
     /// Whether any engine takes it; every engine asks this first.
     pub fn check(&self) -> Result<(), TxnError> {
+        self.weigh().map(drop)
+    }
+
+    /// [`Txn::check`], and the bytes of all keys and values.
+    pub(crate) fn weigh(&self) -> Result<usize, TxnError> {
         let count = self.preconditions.len() + self.ops.len();
         if count > LIMITS.operations {
             return Err(TxnError::TooManyOperations { count });
@@ -241,11 +247,7 @@ impl Txn {
             }
             bytes += length;
         }
-        let mut changed = BTreeSet::new();
         for op in &self.ops {
-            if !changed.insert(op.key()) {
-                return Err(TxnError::KeyTwice { key: op.key().clone() });
-            }
             if let Op::Put(key, value) = op {
                 if value.len() > LIMITS.value_bytes {
                     return Err(TxnError::ValueTooLarge { key: key.clone(), bytes: value.len() });
@@ -256,11 +258,20 @@ impl Txn {
         if bytes > LIMITS.bytes {
             return Err(TxnError::TooLarge { bytes });
         }
+        if let Some(key) = self.changed_twice() {
+            return Err(TxnError::KeyTwice { key: key.clone() });
+        }
         if self.preconditions.iter().any(|precondition| self.falsifies(precondition)) {
-            Ok(())
+            Ok(bytes)
         } else {
             Err(TxnError::Repeatable)
         }
+    }
+
+    fn changed_twice(&self) -> Option<&Key> {
+        let mut keys: Vec<&Key> = self.ops.iter().map(Op::key).collect();
+        keys.sort_unstable();
+        keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
     fn falsifies(&self, precondition: &Precondition) -> bool {

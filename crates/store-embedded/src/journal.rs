@@ -1,0 +1,135 @@
+//! One group of commits is one SQLite transaction.
+//!
+//! Only the state that the group leaves behind is written: a counter that a hundred commits of the group moved is one row
+//! written once. The commits themselves are history, which this engine keeps in memory only.
+//!
+//! What a kill leaves: before `COMMIT` returns, the state before the group or after it, as SQLite's log decides when it is
+//! opened; afterwards the state after it. A checkpoint only copies what the log holds, and may be killed anywhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use rusqlite::hooks::Wal;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode, params, wal::CheckpointMode};
+use store::core::Pending;
+use store::engine::{AppendError, Journal};
+use store::{Entry, Key, Revision, Value};
+
+use crate::lock::Lock;
+use crate::schema::{COUNTER, RECORD};
+
+/// Pages of 4 KiB in the log after which it is copied into the file. More: longer to open; fewer: more often written twice.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+/// The SQLite file of an open store.
+pub(crate) struct SqliteJournal {
+    connection: Connection,
+    /// Pages in the log, as of the last commit.
+    log_pages: Arc<AtomicU32>,
+    /// The last group found no space.
+    full: bool,
+    /// Released after the connection is closed: fields are dropped in this order.
+    _lock: Lock,
+}
+
+impl SqliteJournal {
+    pub(crate) fn new(mut connection: Connection, lock: Lock) -> rusqlite::Result<SqliteJournal> {
+        let log_pages = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages: std::ffi::c_int| {
+            seen.store(pages.cast_unsigned(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        connection.set_prepared_statement_cache_capacity(16);
+        Ok(SqliteJournal { connection, log_pages, full: false, _lock: lock })
+    }
+
+    /// Copies the log into the file once it is long, or when space is short, since a copied log is written again from its
+    /// start. It fails like a commit does, and must be heeded like one: after a failed sync the kernel may call the next
+    /// one a success.
+    fn checkpoint_if_due(&mut self) -> Result<(), AppendError> {
+        if !self.full && self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        match self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART) {
+            Ok(_) => {
+                self.log_pages.store(0, Ordering::Relaxed);
+                Ok(())
+            }
+            // No page that the log cannot bring again was lost, and the log itself may still have room.
+            Err(error) if is_full(&error) => Ok(()),
+            Err(error) => Err(AppendError::Unknown(format!("copying the log: {error}"))),
+        }
+    }
+
+    fn write(&self, group: &Pending) -> rusqlite::Result<()> {
+        let mut put = self.connection.prepare_cached(
+            "INSERT INTO entry (key, kind, value, created, modified) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (key) DO UPDATE SET value = ?3, kind = ?2, created = ?4, modified = ?5",
+        )?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM entry WHERE key = ?1")?;
+        for (key, entry) in group.changes() {
+            match entry {
+                Some(entry) => write_entry(&mut put, key, entry)?,
+                None => drop(delete.execute([key.as_bytes()])?),
+            }
+        }
+        let revision = group.revision().map_or(0, signed);
+        self.connection.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")?.execute([revision])?;
+        Ok(())
+    }
+
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn append(&mut self, group: &Pending) -> Result<(), AppendError> {
+        self.checkpoint_if_due()?;
+        let written = self.run("BEGIN IMMEDIATE").and_then(|()| self.write(group)).and_then(|()| self.run("COMMIT"));
+        let Err(error) = written else {
+            self.full = false;
+            return Ok(());
+        };
+        // Without space SQLite cannot write the frame that makes a transaction count, and so nothing happened. It takes
+        // the transaction back by itself in most cases; in the others it is told to.
+        let undone = self.connection.is_autocommit() || self.run("ROLLBACK").is_ok();
+        if is_full(&error) && undone {
+            self.full = true;
+            tracing::warn!(error = %error, "the store's disk is full, commits are refused");
+            return Err(AppendError::Refused("no space left for the store".into()));
+        }
+        Err(AppendError::Unknown(error.to_string()))
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        // Only to leave one tidy file. Closing the connection does the same, but would keep a failure to itself.
+        if let Err(error) = self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE) {
+            tracing::info!(error = %error, "the store was closed without copying its log; the next open does that");
+        }
+    }
+}
+
+fn write_entry(put: &mut CachedStatement<'_>, key: &Key, entry: &Entry) -> rusqlite::Result<()> {
+    let (kind, value) = match &entry.value {
+        Value::Record(bytes) => (RECORD, ValueRef::Blob(bytes)),
+        Value::Counter(number) => (COUNTER, ValueRef::Integer(number.cast_signed())),
+    };
+    let value = ToSqlOutput::Borrowed(value);
+    put.execute(params![key.as_bytes(), kind, value, signed(entry.created), signed(entry.modified)]).map(drop)
+}
+
+/// SQLite's integers have a sign; no cell lives long enough to need it.
+fn signed(revision: Revision) -> i64 {
+    revision.as_u64().cast_signed()
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
