@@ -1,0 +1,135 @@
+//! Issues certificates, and reads the identity out of one.
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use time::OffsetDateTime;
+use world::{Wall, World};
+use x509_parser::extensions::GeneralName;
+
+use crate::identity::Identity;
+
+/// How long a certificate of a process is valid. Renewal is by restart until there is a service for it.
+const LEAF_VALID: Duration = Duration::from_secs(5 * 365 * 86_400);
+/// How long the authority is valid.
+const AUTHORITY_VALID: Duration = Duration::from_secs(20 * 365 * 86_400);
+/// Certificates are valid a little before they were made, for machines whose clocks differ.
+const CLOCK_SKEW_SECS: u64 = 3600;
+
+/// A key or certificate could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// Making or parsing failed.
+    #[error("cannot make or read a key or certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// The certificate carries no identity of a cell.
+    #[error("the certificate carries no identity of a cell: {0}")]
+    NoIdentity(String),
+}
+
+/// The cell's authority: its key is the root of all trust within the cell.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// The authority's certificate, PEM. Public.
+    pub certificate_pem: String,
+    /// The authority's key, PEM. The greatest secret of the cell.
+    pub key_pem: String,
+    cell: String,
+}
+
+/// A certificate with its key, both PEM.
+#[derive(Clone)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its key: a secret.
+    pub key_pem: String,
+}
+
+impl Authority {
+    /// A new authority for the cell `cell` (a DNS name).
+    pub fn create(world: &World, cell: &str) -> Result<Authority, PkiError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, format!("Mainstay cell {cell}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        set_validity(&mut params, world.wall(), AUTHORITY_VALID);
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Authority::load(cell, &certificate_pem, &key.serialize_pem())
+    }
+
+    /// The authority that was kept as these texts.
+    pub fn load(cell: &str, certificate_pem: &str, key_pem: &str) -> Result<Authority, PkiError> {
+        let issuer = Issuer::from_ca_cert_pem(certificate_pem, KeyPair::from_pem(key_pem)?)?;
+        Ok(Authority {
+            issuer,
+            certificate_pem: certificate_pem.to_owned(),
+            key_pem: key_pem.to_owned(),
+            cell: cell.to_owned(),
+        })
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &str {
+        &self.cell
+    }
+
+    /// A certificate for a process, valid as a client and as a server.
+    pub fn issue(&self, world: &World, identity: &Identity) -> Result<Issued, PkiError> {
+        let uri = SanType::URI(identity.uri().try_into()?);
+        let name = SanType::DnsName(identity.server_name().try_into()?);
+        self.issue_with(world, &identity.to_string(), vec![uri, name])
+    }
+
+    /// A certificate for the public HTTPS endpoint, under the host names and addresses by which clients reach it.
+    pub fn issue_public(&self, world: &World, hosts: &[String]) -> Result<Issued, PkiError> {
+        let sans = hosts
+            .iter()
+            .map(|host| match host.parse() {
+                Ok(address) => Ok(SanType::IpAddress(address)),
+                Err(_) => Ok(SanType::DnsName(host.as_str().try_into()?)),
+            })
+            .collect::<Result<Vec<_>, PkiError>>()?;
+        self.issue_with(world, "public API", sans)
+    }
+
+    fn issue_with(&self, world: &World, common_name: &str, sans: Vec<SanType>) -> Result<Issued, PkiError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.subject_alt_names = sans;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        set_validity(&mut params, world.wall(), LEAF_VALID);
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+impl Identity {
+    /// The identity in a certificate (DER) that TLS has verified already.
+    pub fn from_certificate(der: &[u8]) -> Result<Identity, PkiError> {
+        let none = |why: String| PkiError::NoIdentity(why);
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| none(error.to_string()))?;
+        let names = certificate.subject_alternative_name().map_err(|error| none(error.to_string()))?;
+        let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+        let mut uris = names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+        match (uris.next(), uris.next()) {
+            (Some(uri), None) => uri.parse().map_err(none),
+            (None, _) => Err(none("no URI".into())),
+            (Some(_), Some(_)) => Err(none("more than one URI".into())),
+        }
+    }
+}
+
+fn set_validity(params: &mut CertificateParams, now: Wall, span: Duration) {
+    let at = |secs: u64| {
+        OffsetDateTime::from_unix_timestamp(i64::try_from(secs).unwrap_or(i64::MAX)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    };
+    params.not_before = at(now.as_secs().saturating_sub(CLOCK_SKEW_SECS));
+    params.not_after = at(now.as_secs().saturating_add(span.as_secs()));
+}

@@ -1,0 +1,52 @@
+//! Who may call what: one table for all services, and a method that is not in it may be called by nobody.
+
+use pki::Role;
+
+/// A method and the roles that may call it. [`Role::Control`] holds every control role and need not be named.
+pub struct Rule {
+    /// `/package.Service/Method`.
+    pub method: &'static str,
+    /// Who may call it.
+    pub callers: &'static [Role],
+}
+
+const fn rule(method: &'static str, callers: &'static [Role]) -> Rule {
+    Rule { method, callers }
+}
+
+/// The table. In the order of services; a test compares it with the descriptors of all services.
+pub const TABLE: &[Rule] = &[
+    rule("/mainstay.agent.v1.AgentService/Perform", &[Role::Coordinator]),
+    rule("/mainstay.agent.v1.AgentService/ApplyNetworks", &[Role::Coordinator]),
+    rule("/mainstay.agent.v1.AgentService/ReadConsole", &[Role::Coordinator]),
+    rule("/mainstay.agent.v1.AgentService/ListGuests", &[Role::Coordinator, Role::Operator]),
+    rule("/mainstay.coordinator.v1.NodesService/Attend", &[Role::Agent]),
+    rule("/mainstay.coordinator.v1.NodesService/Report", &[Role::Agent]),
+    rule("/mainstay.scheduler.v1.SchedulerService/Select", &[Role::Coordinator]),
+    rule("/mainstay.image.v1.BlobsService/Fetch", &[Role::Agent]),
+    rule("/mainstay.image.v1.BlobsService/Upload", &[Role::Agent]),
+    rule("/mainstay.telemetry.v1.TelemetryService/FindSpans", &[Role::Operator]),
+];
+
+/// Whether `role` may call `method`.
+pub fn may(role: Role, method: &str) -> bool {
+    TABLE.iter().find(|rule| rule.method == method).is_some_and(|rule| {
+        rule.callers.contains(&role)
+            || (role == Role::Control && rule.callers.iter().any(|caller| !matches!(caller, Role::Agent)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_not_give_orders_and_nobody_calls_what_is_not_listed() {
+        assert!(may(Role::Coordinator, "/mainstay.agent.v1.AgentService/Perform"));
+        assert!(may(Role::Control, "/mainstay.agent.v1.AgentService/Perform"));
+        assert!(!may(Role::Agent, "/mainstay.agent.v1.AgentService/Perform"));
+        assert!(!may(Role::Api, "/mainstay.agent.v1.AgentService/Perform"));
+        assert!(!may(Role::Control, "/mainstay.coordinator.v1.NodesService/Attend"));
+        assert!(!may(Role::Control, "/mainstay.agent.v1.AgentService/Shell"));
+    }
+}

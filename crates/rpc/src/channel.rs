@@ -1,0 +1,83 @@
+//! The caller's side.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use pki::Role;
+use telemetry::Cx;
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+use world::BoxFuture;
+
+use crate::error::Error;
+use crate::headers;
+
+/// Where a call goes: a process by role and name, and where it listens (empty: within this process or simulation).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// The role that the peer must have.
+    pub role: Role,
+    /// The name that the peer must have.
+    pub name: String,
+    /// `address:port`.
+    pub endpoint: String,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.role, self.name)
+    }
+}
+
+/// Carries requests to one peer: a connection, a function call, or a simulated network.
+pub trait Wire: Send + Sync {
+    /// Sends `request` and returns the head of the response; the body may follow.
+    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>>;
+}
+
+/// Hands out channels.
+pub trait Peers: Send + Sync {
+    /// A channel to `target`, for calls within `cx`. Never waits: connecting is part of the first call.
+    fn channel(&self, target: &Target, cx: &Cx) -> Channel;
+}
+
+/// What generated clients are made of.
+#[derive(Clone)]
+pub struct Channel {
+    wire: Arc<dyn Wire>,
+    cx: Cx,
+}
+
+impl Channel {
+    /// A channel over `wire` for calls within `cx`.
+    pub fn new(wire: Arc<dyn Wire>, cx: &Cx) -> Channel {
+        Channel { wire, cx: cx.clone() }
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let cx = self.cx.clone();
+        headers::write(request.headers_mut(), &cx);
+        let wire = Arc::clone(&self.wire);
+        Box::pin(async move {
+            if cx.left().is_zero() {
+                return Err(Error::not_now("the deadline had passed before the call was sent").into());
+            }
+            match cx.world().timeout_at(cx.deadline(), wire.send(request)).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::unknown("no answer before the deadline").into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! The called side: what stands in front of every service.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use pki::Identity;
+use telemetry::metrics::{Histogram, Metrics};
+use telemetry::{Cx, Ring};
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower_service::Service;
+use world::BoxFuture;
+
+use crate::channel::Wire;
+use crate::error::Error;
+use crate::{authz, headers};
+
+/// The deadline of a call that names none.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The verified identity of the peer that sent a request; in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer(pub Identity);
+
+/// What a server takes on at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls in progress; more are refused at once with *not now*.
+    pub calls: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { calls: 4096 }
+    }
+}
+
+/// Services behind one guard. Cloning shares the guard.
+#[derive(Clone)]
+pub struct Server {
+    routes: Routes,
+    ring: Arc<Ring>,
+    permits: Arc<Semaphore>,
+    calls: Histogram,
+}
+
+impl Server {
+    /// `routes` behind the guard.
+    pub fn new(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, routes: Routes) -> Server {
+        let calls = metrics.histogram("mainstay_rpc_served_seconds", "method", "Calls served, by method.");
+        let permits = Arc::new(Semaphore::new(limits.calls));
+        Server { routes, ring: Arc::clone(ring), permits, calls }
+    }
+
+    /// A wire that calls these services as `caller` without leaving the process.
+    pub fn local(&self, caller: Identity) -> Arc<dyn Wire> {
+        Arc::new(Local { server: self.clone(), caller })
+    }
+
+    /// Answers one request; the peer's identity is in its extensions.
+    pub async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let method = request.uri().path().to_owned();
+        let told = headers::read(request.headers());
+        let world = self.ring.world();
+        let deadline = world.now() + told.timeout.unwrap_or(DEFAULT_DEADLINE);
+        let request_id = told.request.map(Into::into);
+        let cx = match told.trace {
+            Some((trace, parent)) => Cx::continued(&self.ring, trace, parent, request_id, deadline),
+            None => Cx::root(&self.ring, request_id, deadline),
+        };
+        if let Err(refusal) = permitted(&request, &method) {
+            return refusal.into_http();
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return Status::from(Error::not_now("this process has as many calls in progress as it takes")).into_http();
+        };
+        let (inside, mut span) = cx.span(authz_name(&method));
+        request.extensions_mut().insert(inside);
+        let start = world.now();
+        let mut routes = self.routes.clone();
+        let response = match world.timeout_at(deadline, routes.call(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Status::from(Error::unknown("the deadline passed while the call was served")).into_http(),
+        };
+        if let Some(status) = Status::from_header_map(response.headers())
+            && status.code() != Code::Ok
+        {
+            span.failed(&status.message());
+        }
+        self.calls.record(authz_name(&method), world.now().since(start));
+        drop(permit);
+        response
+    }
+}
+
+fn permitted(request: &Request<Body>, method: &str) -> Result<(), Status> {
+    let Some(Peer(identity)) = request.extensions().get::<Peer>() else {
+        return Err(Status::unauthenticated("the peer has no identity"));
+    };
+    if authz::may(identity.role, method) {
+        Ok(())
+    } else {
+        Err(Status::permission_denied(format!("{identity} may not call {method}")))
+    }
+}
+
+/// The method as the table has it: a name that lives as long as the program, and one of few.
+fn authz_name(method: &str) -> &'static str {
+    authz::TABLE.iter().find(|rule| rule.method == method).map_or("unknown method", |rule| rule.method)
+}
+
+impl Service<Request<Body>> for Server {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move { Ok(server.answer(request).await) })
+    }
+}
+
+struct Local {
+    server: Server,
+    caller: Identity,
+}
+
+impl Wire for Local {
+    fn send(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
+        let server = self.server.clone();
+        request.extensions_mut().insert(Peer(self.caller.clone()));
+        Box::pin(async move { Ok(server.answer(request).await) })
+    }
+}
+
+/// The context of a call that is being served. Its span is the call.
+///
+/// # Errors
+/// If the request did not come through a [`Server`]: a defect of this process.
+pub fn cx_of<T>(request: &tonic::Request<T>) -> Result<Cx, Status> {
+    request.extensions().get::<Cx>().cloned().ok_or_else(|| Status::internal("a service was mounted without its guard"))
+}
+
+/// The identity of the caller.
+///
+/// # Errors
+/// As [`cx_of`].
+pub fn peer_of<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.map(|peer| peer.0).ok_or_else(|| Status::internal("a service was mounted without its guard"))
+}

@@ -1,0 +1,111 @@
+//! Accepts connections of the cell's processes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pki::Identity;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::body::Body;
+use world::World;
+
+use super::{Credentials, TlsError};
+use crate::server::{Peer, Server};
+
+/// Handshakes in progress; further connections wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 64;
+/// A handshake that takes longer is dropped: a slow peer holds one place for no longer than this.
+const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a quiet connection is probed, and how long the answer may take.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_WAIT: Duration = Duration::from_secs(5);
+/// Calls in progress on one connection.
+const STREAMS_MAX: u32 = 1024;
+/// Wait before the next accept when the last one failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {reason}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        reason: std::io::Error,
+    },
+    /// Keys or certificates cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// Serves `server` on `address` until the process ends. Returns the address really used (port 0: chosen).
+pub async fn listen(
+    world: &World,
+    server: Server,
+    address: SocketAddr,
+    credentials: &Credentials,
+) -> Result<SocketAddr, ListenError> {
+    let failed = |reason| ListenError::Address { address, reason };
+    let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config()?));
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    let accepting = world.clone();
+    world.spawn("rpc accept", async move { accept(&accepting, &listener, &acceptor, &server).await });
+    Ok(local)
+}
+
+async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, server: &Server) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let (socket, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: what is open must end before more can begin.
+                tracing::warn!(error = %error, "cannot accept a connection");
+                world.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (acceptor, server, task) = (acceptor.clone(), server.clone(), world.clone());
+        world.spawn("rpc connection", async move {
+            let opened = task.timeout(HANDSHAKE_WAIT_MAX, open(&acceptor, socket)).await;
+            drop(permit);
+            match opened {
+                Ok(Ok((stream, peer))) => serve(server, stream, peer).await,
+                Ok(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
+                Err(_) => tracing::info!(%from, "a peer did not finish its handshake in time"),
+            }
+        });
+    }
+}
+
+async fn open(acceptor: &TlsAcceptor, socket: TcpStream) -> Result<(TlsStream<TcpStream>, Peer), String> {
+    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    let stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.ok_or("the peer showed no certificate")?;
+    let identity = Identity::from_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok((stream, Peer(identity)))
+}
+
+async fn serve(server: Server, stream: TlsStream<TcpStream>, peer: Peer) {
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        let server = server.clone();
+        async move { Ok::<_, std::convert::Infallible>(server.answer(request.map(Body::new)).await) }
+    });
+    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .keep_alive_interval(Some(KEEPALIVE_EVERY))
+        .keep_alive_timeout(KEEPALIVE_WAIT)
+        .max_concurrent_streams(STREAMS_MAX);
+    // How a connection ends is the peer's business: every call on it has had its own outcome.
+    let _ended = http.serve_connection(TokioIo::new(stream), service).await;
+}
