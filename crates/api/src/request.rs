@@ -1,0 +1,104 @@
+//! What is known of one request from its first byte on.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+use world::Mono;
+
+use crate::fault::{Dialect, Fault};
+use crate::microversion::Microversion;
+use crate::platform::Platform;
+
+/// How long a request may take if it does not stream a body: what it starts must be answered or refused within.
+pub const REQUEST_SPAN_MAX: Duration = Duration::from_secs(60);
+
+/// The facts of one request. Cloning is cheap.
+#[derive(Clone)]
+pub struct RequestCx(Arc<Facts>);
+
+/// What a [`RequestCx`] derefs to.
+pub struct Facts {
+    /// `req-` and a UUID: drawn here, sent back in `x-openstack-request-id`, carried to everything that follows.
+    pub request_id: String,
+    /// The id that the caller gave to the larger thing that this request is part of.
+    pub global_request_id: Option<String>,
+    /// The caller's W3C trace context, as it came.
+    pub traceparent: Option<String>,
+    /// When the request's head had been read.
+    pub received: Mono,
+    /// When the answer is worth nothing any more.
+    pub deadline: Mono,
+    /// How this request's family writes.
+    pub dialect: Dialect,
+    /// The version of the API that was negotiated; families without microversions say 0.0.
+    pub microversion: Microversion,
+    /// The platform.
+    pub platform: Arc<Platform>,
+}
+
+impl Deref for RequestCx {
+    type Target = Facts;
+    fn deref(&self) -> &Facts {
+        &self.0
+    }
+}
+
+impl RequestCx {
+    pub(crate) fn new(
+        platform: &Arc<Platform>,
+        dialect: Dialect,
+        microversion: Microversion,
+        headers: &HeaderMap,
+    ) -> RequestCx {
+        let received = platform.world.now();
+        RequestCx(Arc::new(Facts {
+            request_id: format!("req-{}", ids::random_uuid(&platform.world).hyphenated()),
+            global_request_id: request_id_in(headers),
+            traceparent: short_text(headers, "traceparent", 64),
+            received,
+            deadline: received + REQUEST_SPAN_MAX,
+            dialect,
+            microversion,
+            platform: Arc::clone(platform),
+        }))
+    }
+
+    /// The facts that the family's layer left in the request.
+    pub(crate) fn of(parts: &Parts) -> Result<RequestCx, Fault> {
+        parts.extensions.get::<RequestCx>().cloned().ok_or_else(|| {
+            Fault::internal("a handler was reached without its family's layer: register it through Routes")
+        })
+    }
+}
+
+fn short_text(headers: &HeaderMap, name: &str, length_max: usize) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    (text.len() <= length_max).then(|| text.to_owned())
+}
+
+/// Only what looks like a request id is taken over, since it ends in logs.
+fn request_id_in(headers: &HeaderMap) -> Option<String> {
+    let text = short_text(headers, "x-openstack-request-id", 40)?;
+    let uuid = text.strip_prefix("req-")?;
+    let plain = uuid.len() == 36 && uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    plain.then_some(text)
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestCx {
+    type Rejection = Fault;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<RequestCx, Fault> {
+        RequestCx::of(parts)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Microversion {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Microversion, Infallible> {
+        Ok(parts.extensions.get::<RequestCx>().map_or(Microversion(0, 0), |cx| cx.microversion))
+    }
+}
