@@ -53,7 +53,6 @@ const DIRECTORIES: &[(&str, u32, u32)] = &[
 
 /// Programs and libraries: package, path in it, path in the image (a library keeps the name that programs ask for).
 const PROGRAMS: &[(&str, &str, &str)] = &[
-    ("busybox-static", "bin/busybox", "bin/busybox"),
     ("dropbear-bin", "usr/sbin/dropbear", "usr/sbin/dropbear"),
     ("dropbear-bin", "usr/bin/dropbearkey", "usr/bin/dropbearkey"),
     ("dropbear-bin", "usr/bin/dbclient", "usr/bin/dbclient"),
@@ -87,8 +86,8 @@ pub(super) fn root_filesystem(
         add(&mut entries, to, Kind::Copy(from), 0o755, 0);
     }
     let busybox = unpacked.file("busybox-static", "bin/busybox");
-    // `su` needs to be root before it can decide; the other applets must not be, hence a copy of its own.
-    add(&mut entries, "bin/su", Kind::Copy(busybox.clone()), 0o4755, 0);
+    // Its `su` and `ping` need root; all other applets give it up before they start.
+    add(&mut entries, "bin/busybox", Kind::Copy(busybox.clone()), 0o4755, 0);
 
     for file in files_below(&guest.join("rootfs"))? {
         let from = guest.join("rootfs").join(&file);
