@@ -64,6 +64,13 @@ impl SqliteJournal {
         }
     }
 
+    /// From the next commit on, SQLite reports each one as failed although it happened.
+    #[cfg(test)]
+    pub(crate) fn fail_after_commit(&mut self) {
+        let fail = |_: &mut Wal, _: std::ffi::c_int| Err(rusqlite::Error::InvalidQuery);
+        self.connection.wal_hook(Some(fail)).expect("a hook can always be set");
+    }
+
     fn write(&self, group: &Pending) -> rusqlite::Result<()> {
         let mut put = self.connection.prepare_cached(
             "INSERT INTO entry (key, kind, value, created, modified) VALUES (?1, ?2, ?3, ?4, ?5)

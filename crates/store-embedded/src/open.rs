@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
+use store::core::Core;
 use store::engine::Engine;
 
 use crate::journal::SqliteJournal;
@@ -82,6 +83,15 @@ pub fn open(path: &Path, on_broken: impl FnOnce(String) + Send + 'static) -> Res
     let core = schema::load(&connection, path)?;
     let journal = SqliteJournal::new(connection, lock)
         .map_err(|source| OpenError::Sqlite { path: path.to_path_buf(), source })?;
+    start(core, journal, on_broken).map_err(|source| OpenError::Io { path: path.to_path_buf(), source })
+}
+
+/// Runs the committer over `journal` on a thread of its own.
+pub(crate) fn start(
+    core: Core,
+    journal: SqliteJournal,
+    on_broken: impl FnOnce(String) + Send + 'static,
+) -> std::io::Result<Engine> {
     let (engine, committer) = Engine::new(core, journal);
     let run = move || {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| futures_executor::block_on(committer.run())));
@@ -91,14 +101,11 @@ pub fn open(path: &Path, on_broken: impl FnOnce(String) + Send + 'static) -> Res
             Err(_) => on_broken("the committer panicked".into()),
         }
     };
-    std::thread::Builder::new()
-        .name("store-committer".into())
-        .spawn(run)
-        .map_err(|source| OpenError::Io { path: path.to_path_buf(), source })?;
+    std::thread::Builder::new().name("store-committer".into()).spawn(run)?;
     Ok(engine)
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let io = |source| OpenError::Io { path: path.to_path_buf(), source };
     let sqlite = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
     // Made by us, so that it is nobody else's to read; SQLite gives its log the same mode.

@@ -42,8 +42,7 @@ const LAYOUT: &str = "
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let (application, version) =
-        (number("application_id").map_err(sqlite)?, number("user_version").map_err(sqlite)?);
+    let (application, version) = (number("application_id").map_err(sqlite)?, number("user_version").map_err(sqlite)?);
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
     match (application, version) {
@@ -56,9 +55,7 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
             transaction.commit().map_err(sqlite)
         }
         (APPLICATION, VERSION) => Ok(()),
-        (APPLICATION, found) => {
-            Err(OpenError::OtherVersion { path: path.to_path_buf(), found, known: VERSION })
-        }
+        (APPLICATION, found) => Err(OpenError::OtherVersion { path: path.to_path_buf(), found, known: VERSION }),
         (_, _) => Err(OpenError::NotAStore { path: path.to_path_buf() }),
     }
 }
@@ -66,9 +63,8 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
 /// Reads the whole state.
 pub(crate) fn load(connection: &Connection, path: &Path) -> Result<Core, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let revision: i64 = connection
-        .query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| row.get(0))
-        .map_err(sqlite)?;
+    let revision: i64 =
+        connection.query_row("SELECT value FROM meta WHERE name = 'revision'", [], |row| row.get(0)).map_err(sqlite)?;
     let revision = Revision::from_u64(revision.cast_unsigned());
     // In the order of the keys, which is the order of the file and what makes building the map cheap.
     let mut statement =

@@ -13,7 +13,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::port::{
-    Batch, COUNTER_MAX, CommitError, Entry, Event, Key, KeyRange, Op, Page, Precondition, Revision, Txn, TxnError, Value,
+    Batch, COUNTER_MAX, CommitError, Entry, Event, Key, KeyRange, Op, Page, Precondition, Revision, Txn, TxnError,
+    Value,
 };
 
 /// Commits that are kept for watchers. A watcher that is further behind must list again.

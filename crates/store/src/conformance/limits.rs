@@ -41,7 +41,8 @@ pub(super) async fn sizes(store: Arc<dyn Store>) {
     let large = |bytes: usize| {
         let mut txn = create("k", "");
         let keys = 2 + "large/x".len() * 2;
-        txn.put(key("large/a"), zeros(LIMITS.value_bytes)).put(key("large/b"), zeros(bytes - LIMITS.value_bytes - keys));
+        txn.put(key("large/a"), zeros(LIMITS.value_bytes))
+            .put(key("large/b"), zeros(bytes - LIMITS.value_bytes - keys));
         txn
     };
     let bytes = LIMITS.bytes + 1;

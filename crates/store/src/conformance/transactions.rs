@@ -40,11 +40,8 @@ pub(super) async fn each_precondition(store: Arc<dyn Store>) {
     for (case, (holds, wanted)) in cases.into_iter().enumerate() {
         let txn = once(&case.to_string(), |txn| txn.require(wanted.clone()));
         let head = store.head().await.unwrap();
-        let expected = if holds {
-            Ok(head.next())
-        } else {
-            Err(CommitError::Conflict { index: 0, key: wanted.key().clone() })
-        };
+        let expected =
+            if holds { Ok(head.next()) } else { Err(CommitError::Conflict { index: 0, key: wanted.key().clone() }) };
         assert_eq!(store.commit(txn).await, expected, "{wanted:?}");
     }
 }

@@ -92,10 +92,8 @@ async fn what_one_process_wrote_the_view_of_another_shows() {
         let (writer, reader) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
         let name = format!("pet/{round}");
         let revision = put(&**writer.store(), &name, "new").await;
-        let (found, seen) = reader
-            .read(|reader| (reader.entry(&Key::from(name.as_str())).cloned(), reader.revision()))
-            .await
-            .unwrap();
+        let (found, seen) =
+            reader.read(|reader| (reader.entry(&Key::from(name.as_str())).cloned(), reader.revision())).await.unwrap();
         assert_eq!(found.map(|entry| entry.modified), Some(revision));
         assert!(seen >= revision);
     }
