@@ -1,0 +1,227 @@
+//! The shell: finds the works that this coordinator owns and drives each to its end.
+//!
+//! At its start a coordinator takes over what its earlier self left: it raises the epoch of each such work, so that
+//! whatever the earlier self still has in flight is refused. From then on one watch tells it of works that begin, end
+//! or are aborted. Works are independent; a bounded number moves at a time.
+
+mod drive;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rpc::Peers;
+use store::{CommitError, Key, KeyRange, Record, Revision, Txn, View, WatchError};
+use telemetry::Ring;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::record::{self, PREFIX, Work, WorkId};
+use crate::workflow::Workflow;
+
+/// Wait before the store is asked again after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a coordinator works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name: works name it as their owner.
+    pub owner: String,
+    /// Works that may move at the same time.
+    pub concurrent: usize,
+}
+
+/// What a person may want to know of a work in flight.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The step that it is at.
+    pub step: &'static str,
+    /// Whether that step is being undone.
+    pub undoing: bool,
+    /// How often the step was tried without success.
+    pub failures: u32,
+    /// What it failed with last.
+    pub error: Option<String>,
+}
+
+#[derive(Default)]
+struct Active {
+    changed: Arc<Notify>,
+    attempt: Attempt,
+}
+
+/// Runs the works of one owner.
+pub struct Coordinator {
+    view: Arc<View>,
+    ring: Arc<Ring>,
+    peers: Arc<dyn Peers>,
+    workflows: BTreeMap<&'static str, Workflow>,
+    options: Options,
+    active: Mutex<BTreeMap<WorkId, Active>>,
+    permits: Semaphore,
+}
+
+impl Coordinator {
+    /// Takes over what is left and runs until the process ends.
+    pub fn start(
+        view: &Arc<View>,
+        ring: &Arc<Ring>,
+        peers: &Arc<dyn Peers>,
+        workflows: Vec<Workflow>,
+        options: Options,
+    ) -> Arc<Coordinator> {
+        let coordinator = Arc::new(Coordinator {
+            view: Arc::clone(view),
+            ring: Arc::clone(ring),
+            peers: Arc::clone(peers),
+            workflows: workflows.into_iter().map(|workflow| (workflow.kind, workflow)).collect(),
+            permits: Semaphore::new(options.concurrent),
+            options,
+            active: Mutex::default(),
+        });
+        let running = Arc::clone(&coordinator);
+        ring.world().spawn("coordinator", async move { running.run().await });
+        coordinator
+    }
+
+    /// What is known of a work in flight here.
+    pub fn attempt(&self, work: WorkId) -> Option<Attempt> {
+        self.active.lock().get(&work).map(|active| active.attempt.clone())
+    }
+
+    /// Tries a stuck work again at once.
+    pub fn retry(&self, work: WorkId) {
+        if let Some(active) = self.active.lock().get(&work) {
+            active.changed.notify_one();
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut seen = self.take_over().await;
+        loop {
+            let error = match self.view.store().watch(&KeyRange::prefix(PREFIX.as_bytes()), seen).await {
+                Ok(mut watch) => loop {
+                    match watch.next().await {
+                        Ok(batches) => {
+                            for batch in batches {
+                                seen = batch.revision;
+                                batch.events.iter().for_each(|event| self.notice(&event.key, event.entry.as_ref()));
+                            }
+                        }
+                        Err(error) => break error,
+                    }
+                },
+                Err(error) => error,
+            };
+            if let WatchError::Compacted { .. } = error {
+                seen = self.look().await;
+            }
+            self.ring.world().sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Raises the epoch of every work that an earlier self owned, and drives it. Returns the revision up to which all
+    /// works are known.
+    async fn take_over(self: &Arc<Self>) -> Revision {
+        let (works, seen) = self.mine().await;
+        for (work, mut revision) in works {
+            let mut taken = Work { epoch: work.epoch.raised(), ..work };
+            loop {
+                let mut txn = Txn::new();
+                txn.replace(taken.key(), revision, taken.encode());
+                match self.view.store().commit(txn).await {
+                    Ok(_) => break,
+                    Err(CommitError::Conflict { .. }) => match self.reload(taken.id).await {
+                        // An unknown commit of ours that happened after all, or an abort that came between.
+                        Some((now, at)) if now.owner == self.options.owner => {
+                            revision = at;
+                            taken = Work { epoch: now.epoch.raised(), ..now };
+                        }
+                        Some(_) | None => break,
+                    },
+                    Err(error) => {
+                        tracing::warn!(work = %taken.id, %error, "cannot take over a work yet");
+                        self.ring.world().sleep(RETRY_PAUSE).await;
+                    }
+                }
+            }
+            self.begin(taken.id);
+        }
+        seen
+    }
+
+    /// Begins whatever is not yet being driven: for when the watch has lost its place.
+    async fn look(self: &Arc<Self>) -> Revision {
+        let (works, seen) = self.mine().await;
+        works.iter().for_each(|(work, _)| self.begin(work.id));
+        seen
+    }
+
+    async fn mine(&self) -> (Vec<(Work, Revision)>, Revision) {
+        loop {
+            let listed = self.view.read(|reader| {
+                let works = reader.all::<Work>().filter_map(|found| match found {
+                    Ok((work, revision)) => (work.owner == self.options.owner).then_some((work, revision)),
+                    Err(error) => {
+                        tracing::error!(%error, "a work cannot be read and is left alone");
+                        None
+                    }
+                });
+                (works.collect::<Vec<_>>(), reader.revision())
+            });
+            match listed.await {
+                Ok(listed) => return listed,
+                Err(error) => tracing::warn!(%error, "cannot list works yet"),
+            }
+            self.ring.world().sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn reload(&self, id: WorkId) -> Option<(Work, Revision)> {
+        loop {
+            match self.view.read(|reader| reader.get::<Work>(&id)).await {
+                Ok(Ok(found)) => return found,
+                Ok(Err(error)) => {
+                    tracing::error!(work = %id, %error, "a work cannot be read and is left alone");
+                    return None;
+                }
+                Err(error) => tracing::warn!(%error, "cannot read a work yet"),
+            }
+            self.ring.world().sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn notice(self: &Arc<Self>, key: &Key, entry: Option<&store::Entry>) {
+        let text = key.to_text();
+        if text.starts_with("w/busy/") {
+            if let Some(work) = entry.and_then(record::id_in) {
+                self.begin(work);
+            }
+        } else if let Some(id) = text.strip_prefix(Work::TABLE)
+            && let Ok(id) = id.parse::<WorkId>()
+            && let Some(active) = self.active.lock().get(&id)
+        {
+            active.changed.notify_one();
+        }
+    }
+
+    fn begin(self: &Arc<Self>, work: WorkId) {
+        if self.active.lock().contains_key(&work) {
+            return;
+        }
+        let changed = Arc::new(Notify::new());
+        let active = Active { changed: Arc::clone(&changed), attempt: Attempt::default() };
+        self.active.lock().insert(work, active);
+        let coordinator = Arc::clone(self);
+        self.ring.world().spawn("work", async move {
+            drive::drive(&coordinator, work, &changed).await;
+            coordinator.active.lock().remove(&work);
+        });
+    }
+
+    fn tell(&self, work: WorkId, attempt: Attempt) {
+        if let Some(active) = self.active.lock().get_mut(&work) {
+            active.attempt = attempt;
+        }
+    }
+}
