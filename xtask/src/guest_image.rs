@@ -25,16 +25,8 @@ use command::run;
 use packages::Package;
 
 /// The Debian packages that the host needs to build the image and to boot it.
-pub(crate) const PACKAGES: &[&str] = &[
-    "qemu-system-x86",
-    "qemu-utils",
-    "mtools",
-    "syslinux",
-    "syslinux-common",
-    "e2fsprogs",
-    "gzip",
-    "openssh-client",
-];
+pub(crate) const PACKAGES: &[&str] =
+    &["qemu-system-x86", "qemu-utils", "mtools", "syslinux", "syslinux-common", "e2fsprogs", "gzip", "openssh-client"];
 
 /// The image may not be larger than this, in bytes.
 const LIMIT: u64 = 40 << 20;
@@ -48,6 +40,9 @@ pub(crate) fn build(out: &Path, progress: &mut dyn FnMut(&str)) -> anyhow::Resul
     let parent = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     let parent = parent.canonicalize()?;
+    // A second builder waits here and then finds the work done. The lock ends with this function, or with the process.
+    let lock = fs::File::create(parent.join("lock"))?;
+    lock.lock().context("cannot lock the directory of the guest image")?;
 
     let packages = packages::resolve()?;
     let inputs = stamp::of(&guest, &packages)?;

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use super::PACKAGES;
+
 /// What a tool wrote before it ended well.
 pub(super) struct Said {
     pub(super) out: String,
@@ -34,9 +36,9 @@ pub(super) fn run_in<S: AsRef<OsStr>>(
         .stdin(Stdio::null())
         .env("LC_ALL", "C")
         .env("PATH", format!("{search}:/usr/sbin:/sbin"));
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {program}; is its Debian package installed? `cargo xtask up` does that"))?;
+    let output = command.output().with_context(|| {
+        format!("cannot run {program}; `apt-get install {}` brings what is missing", PACKAGES.join(" "))
+    })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = Said { out: text(&output.stdout), err: text(&output.stderr) };
     if !output.status.success() {

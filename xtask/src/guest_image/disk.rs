@@ -16,8 +16,7 @@ const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
 
 /// The partitions, in sectors. They start at whole MiB, as every tool likes it.
-const BOOT: Partition =
-    Partition { kind: 0x0c, active: true, start: MIB / SECTOR, length: 32 * MIB / SECTOR };
+const BOOT: Partition = Partition { kind: 0x0c, active: true, start: MIB / SECTOR, length: 32 * MIB / SECTOR };
 const ROOT: Partition =
     Partition { kind: 0x83, active: false, start: BOOT.start + BOOT.length, length: 95 * MIB / SECTOR };
 

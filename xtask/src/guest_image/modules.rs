@@ -24,8 +24,7 @@ impl Group {
     /// Those that are loaded from the root filesystem rather than from the initramfs.
     pub(super) const LATE: &[Group] = &[Group::Base, Group::Cdrom, Group::Iso9660, Group::Vfat];
 
-    const ALL: &[Group] =
-        &[Group::Root, Group::RootOther, Group::Base, Group::Cdrom, Group::Iso9660, Group::Vfat];
+    const ALL: &[Group] = &[Group::Root, Group::RootOther, Group::Base, Group::Cdrom, Group::Iso9660, Group::Vfat];
 
     pub(super) fn name(self) -> &'static str {
         match self {
