@@ -1,0 +1,1 @@
+//! Whole decisions over a memory store.
