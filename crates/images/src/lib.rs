@@ -27,4 +27,4 @@ pub use image::{
 };
 pub use ingest::IngestError;
 pub use rules::{Change, ChangeError, Viewer};
-pub use service::{Images, Limits, NewImage, OpenError, UpdateError, indexes};
+pub use service::{ImageError, Images, Limits, OpenError, UpdateError, indexes};

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore};
 use world::World;
 
 use crate::blobs::{Blob, BlobError, Blobs};
-use crate::image::{ContainerFormat, DiskFormat, Image, ImageId, Project, Sha256, Status, Visibility};
+use crate::image::{Image, ImageId, Project, Sha256, Status, Visibility};
 use crate::record;
 use crate::rules::{self, Change, ChangeError, Viewer};
 
@@ -109,55 +109,6 @@ pub enum UpdateError<E> {
     Image(#[from] ImageError),
 }
 
-/// What a new image starts with.
-#[derive(Clone, Debug)]
-pub struct NewImage {
-    /// Its id, if the client chose one.
-    pub id: Option<ImageId>,
-    /// For people.
-    pub name: Option<String>,
-    /// Who owns it.
-    pub owner: Project,
-    /// Who may see it.
-    pub visibility: Visibility,
-    /// What its bytes will be.
-    pub disk_format: Option<DiskFormat>,
-    /// What will be around them.
-    pub container_format: Option<ContainerFormat>,
-    /// The smallest root disk.
-    pub min_disk_gib: u32,
-    /// The smallest memory.
-    pub min_ram_mib: u32,
-    /// Tags.
-    pub tags: BTreeSet<String>,
-    /// Custom properties.
-    pub properties: BTreeMap<String, String>,
-    /// Whether deletion is refused.
-    pub protected: bool,
-    /// Whether lists leave it out.
-    pub hidden: bool,
-}
-
-impl NewImage {
-    /// One without anything but an owner.
-    pub fn of(owner: Project) -> NewImage {
-        NewImage {
-            id: None,
-            name: None,
-            owner,
-            visibility: Visibility::Shared,
-            disk_format: None,
-            container_format: None,
-            min_disk_gib: 0,
-            min_ram_mib: 0,
-            tags: BTreeSet::new(),
-            properties: BTreeMap::new(),
-            protected: false,
-            hidden: false,
-        }
-    }
-}
-
 /// The image service.
 pub struct Images {
     pub(crate) world: World,
@@ -247,29 +198,36 @@ impl Images {
         found.map(|(image, _)| image).filter(|image| viewer.sees(image)).ok_or(ImageError::NotFound)
     }
 
-    /// Creates a queued image.
-    pub async fn create(&self, viewer: &Viewer, new: NewImage) -> Result<Image, ImageError> {
+    /// Creates a queued image of `owner`, as `changes` make it of an empty one that is shared with nobody. The client may
+    /// have chosen its id.
+    pub async fn create(
+        &self,
+        viewer: &Viewer,
+        owner: Project,
+        id: Option<ImageId>,
+        changes: Vec<Change>,
+    ) -> Result<Image, ImageError> {
         let now = self.world.wall();
-        let image = Image {
-            id: new.id.unwrap_or_else(|| ImageId::random(&self.world)),
-            name: new.name,
-            owner: new.owner,
+        let empty = Image {
+            id: id.unwrap_or_else(|| ImageId::random(&self.world)),
+            name: None,
+            owner,
             status: Status::Queued,
-            // Public is a change that has its own rule.
-            visibility: Visibility::Private,
-            disk_format: new.disk_format,
-            container_format: new.container_format,
-            min_disk_gib: new.min_disk_gib,
-            min_ram_mib: new.min_ram_mib,
-            tags: new.tags,
-            properties: new.properties,
-            protected: new.protected,
-            hidden: new.hidden,
+            visibility: Visibility::Shared,
+            disk_format: None,
+            container_format: None,
+            min_disk_gib: 0,
+            min_ram_mib: 0,
+            tags: BTreeSet::new(),
+            properties: BTreeMap::new(),
+            protected: false,
+            hidden: false,
             created: now,
             updated: now,
             members: BTreeMap::new(),
         };
-        let image = rules::apply(&image, viewer, vec![Change::Visibility(new.visibility)], now)?;
+        viewer.may_change(&empty)?;
+        let image = rules::apply(&empty, viewer, changes, now)?;
         let mut txn = Txn::new();
         txn.create(image.key(), image.encode());
         match self.commit(txn).await? {
