@@ -25,6 +25,11 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.scheduler.v1.SchedulerService/Select", &[Role::Coordinator]),
     rule("/mainstay.image.v1.BlobsService/Fetch", &[Role::Agent]),
     rule("/mainstay.image.v1.BlobsService/Upload", &[Role::Agent]),
+    rule("/mainstay.store.v1.StoreService/Get", &[Role::Api, Role::Coordinator, Role::Scheduler, Role::Image]),
+    rule("/mainstay.store.v1.StoreService/Range", &[Role::Api, Role::Coordinator, Role::Scheduler, Role::Image]),
+    rule("/mainstay.store.v1.StoreService/Watch", &[Role::Api, Role::Coordinator, Role::Scheduler, Role::Image]),
+    rule("/mainstay.store.v1.StoreService/Snapshot", &[Role::Api, Role::Coordinator, Role::Scheduler, Role::Image]),
+    rule("/mainstay.store.v1.StoreService/Commit", &[Role::Api, Role::Coordinator, Role::Image]),
     rule("/mainstay.telemetry.v1.TelemetryService/FindSpans", &[Role::Operator]),
 ];
 
