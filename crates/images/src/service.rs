@@ -5,6 +5,9 @@
 //!
 //! One image service owns one directory of blobs, so there is one in a cell as long as blobs lie on a local disk.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -257,11 +260,13 @@ impl Images {
 
     /// Deletes an image; its blob follows if no other image names it. An upload that is running comes to nothing.
     pub async fn delete(self: &Arc<Self>, viewer: &Viewer, id: ImageId) -> Result<(), ImageError> {
-        let mut sent = false;
+        // What an earlier round tried to delete, and could not tell whether it did.
+        let mut tried: Option<Image> = None;
         for _ in 0..ROUNDS_MAX {
             let Some((image, revision)) = self.stored(id).await?.filter(|(image, _)| viewer.sees(image)) else {
-                // Gone by our own hand, if an earlier round could not tell.
-                return if sent { Ok(()) } else { Err(ImageError::NotFound) };
+                let image = tried.ok_or(ImageError::NotFound)?;
+                self.drop_blob_of(&image);
+                return Ok(());
             };
             viewer.may_change(&image)?;
             if image.protected {
@@ -271,19 +276,23 @@ impl Images {
             txn.remove(image.key(), revision);
             match self.commit(txn).await? {
                 Committed::Done => {
-                    if let Some(content) = image.content() {
-                        let (images, hash) = (Arc::clone(self), content.sha256);
-                        self.world.spawn("image blob removal", async move {
-                            let _shelf = images.shelf.lock().await;
-                            images.remove_if_unnamed(hash).await;
-                        });
-                    }
+                    self.drop_blob_of(&image);
                     return Ok(());
                 }
-                Committed::Lost => sent = true,
+                Committed::Lost => tried = Some(image),
             }
         }
         Err(ImageError::Unavailable { reason: "the image kept changing".into() })
+    }
+
+    /// Removes the blob of a deleted image, unless another one names it. Nobody waits for that.
+    fn drop_blob_of(self: &Arc<Self>, image: &Image) {
+        let Some(hash) = image.content().map(|content| content.sha256) else { return };
+        let images = Arc::clone(self);
+        self.world.spawn("image blob removal", async move {
+            let _shelf = images.shelf.lock().await;
+            images.remove_if_unnamed(hash).await;
+        });
     }
 
     /// The bytes of a blob: all of them, or a range. For downloads and for nodes; who may have them is asked before.
