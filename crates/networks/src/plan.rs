@@ -150,6 +150,21 @@ impl<'a> Plan<'a> {
         (self.txn, self.picked)
     }
 
+    /// The state that is decided on.
+    pub fn reader(&self) -> &'a Reader<'a> {
+        self.reader
+    }
+
+    /// On whose behalf.
+    pub fn who(&self) -> &'a Who {
+        self.who
+    }
+
+    /// Takes over what somebody else decided on the same state.
+    pub fn merge(&mut self, txn: Txn) {
+        self.txn.merge(txn);
+    }
+
     pub(crate) fn now(&self) -> Wall {
         self.world.wall()
     }

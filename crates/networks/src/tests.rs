@@ -1,1 +1,421 @@
-//! Whole decisions over a memory store.
+//! Whole decisions over a memory store: what a tenant sees of the rules, and what nodes are told.
+
+use std::sync::Arc;
+
+use driver::{GuestId, NetworkState, Protocol};
+use ids::uuid::Uuid;
+use store::{KeyRange, Record};
+
+use super::*;
+use crate::affected::Tracker;
+use crate::network::NewNetwork;
+use crate::port::{NewPort, WantedIp};
+use crate::quota::{Quota, Resource};
+use crate::router::Interface;
+use crate::subnet::{Gateway, NewSubnet};
+
+struct Cell {
+    world: world::World,
+    cloud: Networks,
+}
+
+const NODE: &str = "node-1";
+
+async fn cell() -> Cell {
+    let world = world::os::OsHost::world(tokio::runtime::Handle::current(), std::path::Path::new("/nonexistent"));
+    let engine = store::memory::open(&world);
+    let view = store::View::open(&world, Arc::new(engine), indexes()).await.unwrap();
+    Cell { cloud: Networks::new(&world, view), world }
+}
+
+fn who(project: &str) -> Who {
+    Who { project: project.parse().unwrap(), admin: false }
+}
+
+fn admin() -> Who {
+    Who { project: "admin".parse().unwrap(), admin: true }
+}
+
+impl Cell {
+    async fn network(&self, who: &Who, name: &str) -> Network {
+        let new = NewNetwork { name: name.into(), ..NewNetwork::default() };
+        self.cloud.decide(who, |plan| network::create(plan, new.clone())).await.unwrap()
+    }
+
+    async fn try_subnet(&self, who: &Who, network: NetworkId, cidr: &str) -> Result<Subnet, NetError> {
+        let mode = (cidr.contains("/64")).then_some(Ipv6Mode::Slaac);
+        let new = NewSubnet {
+            network,
+            name: String::new(),
+            description: String::new(),
+            project: None,
+            cidr: cidr.parse().unwrap(),
+            gateway: Gateway::First,
+            dhcp: true,
+            pools: None,
+            name_servers: Vec::new(),
+            routes: Vec::new(),
+            ra_mode: mode,
+            address_mode: mode,
+        };
+        self.cloud.decide(who, |plan| subnet::create(plan, new.clone())).await
+    }
+
+    async fn subnet(&self, who: &Who, network: NetworkId, cidr: &str) -> Subnet {
+        self.try_subnet(who, network, cidr).await.unwrap()
+    }
+
+    async fn port(&self, who: &Who, network: NetworkId) -> Result<Port, NetError> {
+        self.cloud.decide(who, |plan| port::create(plan, NewPort::on(network))).await
+    }
+
+    async fn server(&self, who: &Who, network: NetworkId, node: &str) -> (GuestId, Port) {
+        let server = GuestId::random(&self.world);
+        let request = [PortRequest::Network { network, fixed_ip: None }];
+        let needs =
+            ServerNeeds { server, requests: &request, groups: &[], host_name: "web", node: Some(node), zone: "nova" };
+        let ports = self.cloud.decide(who, |plan| {
+            let claimed = claim_ports(plan.reader, &who.project, 1)?;
+            plan.txn.merge(claimed);
+            server_ports(plan, &needs)
+        });
+        (server, ports.await.unwrap().remove(0))
+    }
+
+    async fn state(&self, network: NetworkId, node: &str) -> Option<NetworkState> {
+        self.cloud.read(|reader| node::node_state(reader, network, node, |_| Vec::new())).await.unwrap()
+    }
+
+    /// All keys that are left, counters at zero aside.
+    async fn left(&self) -> Vec<String> {
+        let view = self.cloud.view();
+        view.read(|reader| {
+            let all =
+                reader.range(KeyRange::all()).filter(|(_, entry)| entry.record().is_some() || entry.counter() > 0);
+            all.map(|(key, _)| key.to_text().into_owned()).collect()
+        })
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_and_deleted_again_leaves_nothing_but_the_default_group() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    let v4 = cell.subnet(&me, network.id, "10.1.0.0/29").await;
+    cell.subnet(&me, network.id, "fd00:1::/64").await;
+    let mut ports = Vec::new();
+    for _ in 0..5 {
+        ports.push(cell.port(&me, network.id).await.unwrap());
+    }
+    let refused = cell.port(&me, network.id).await;
+    assert!(matches!(refused, Err(NetError::NoAddress(_))), "6 hosts, one of them the gateway: {refused:?}");
+    for port in &ports {
+        let [one, other] = port.fixed_ips.as_slice() else { panic!("{port:?}") };
+        assert!(v4.cidr.contains(&one.address) && Some(one.address) != v4.gateway);
+        assert_eq!(Some(other.address), address::derived(&"fd00:1::/64".parse().unwrap(), port.mac));
+    }
+    let in_use = cell.cloud.decide(&me, |plan| subnet::delete(plan, v4.id)).await;
+    assert!(matches!(in_use, Err(NetError::InUse { kind: Kind::Subnet, .. })), "{in_use:?}");
+    let in_use = cell.cloud.decide(&me, |plan| network::delete(plan, network.id)).await;
+    assert!(matches!(in_use, Err(NetError::InUse { kind: Kind::Network, .. })), "{in_use:?}");
+    for port in ports {
+        cell.cloud.decide(&me, |plan| port::delete(plan, port.id)).await.unwrap();
+    }
+    cell.cloud.decide(&me, |plan| network::delete(plan, network.id)).await.unwrap();
+    let left = cell.left().await;
+    let kinds: Vec<&str> = left.iter().map(|key| key.rsplit_once('/').map_or("", |(_, last)| last)).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    assert!(kinds.contains(&"security_group") && kinds.contains(&"security_group_rule"), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_quota_is_claimed_exactly_by_creates_that_race() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    let limit = [(Resource::Port, Some(10))].into();
+    cell.cloud
+        .decide(&admin(), |plan| {
+            let (txn, quota) = quota::set(plan.reader, &me.project, &limit)?;
+            plan.txn.merge(txn);
+            Ok(quota)
+        })
+        .await
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (cloud, me, id) = (cell.cloud.clone(), me.clone(), network.id);
+        tasks.spawn(async move { cloud.decide(&me, |plan| port::create(plan, NewPort::on(id))).await });
+    }
+    let outcomes = tasks.join_all().await;
+    let made = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let refused = outcomes.iter().filter(|o| matches!(o, Err(NetError::OverQuota(Resource::Port)))).count();
+    assert_eq!((made, refused), (10, 30));
+    let groups = cell.left().await.iter().filter(|key| key.starts_with("sg-default/")).count();
+    assert_eq!(groups, 1);
+}
+
+#[tokio::test]
+async fn ranges_of_one_network_do_not_overlap_and_those_of_two_may() {
+    let cell = cell().await;
+    let me = who("p1");
+    let (one, two) = (cell.network(&me, "one").await, cell.network(&me, "two").await);
+    cell.subnet(&me, one.id, "10.1.0.0/24").await;
+    cell.subnet(&me, two.id, "10.1.0.0/24").await;
+    let refused = cell.try_subnet(&me, one.id, "10.1.0.128/25").await.unwrap_err();
+    assert!(refused.to_string().contains("overlaps with another subnet"), "{refused}");
+    for nonsense in ["224.0.0.0/24", "127.0.0.0/8", "169.254.0.0/16", "10.0.0.0/31", "fe80::/64"] {
+        assert!(cell.try_subnet(&me, two.id, nonsense).await.is_err(), "{nonsense}");
+    }
+}
+
+#[tokio::test]
+async fn the_network_of_another_project_is_not_there_and_a_shared_one_is_not_mine() {
+    let cell = cell().await;
+    let (me, other) = (who("p1"), who("p2"));
+    let network = cell.network(&me, "n").await;
+    let subnet = cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    let refused = cell.port(&other, network.id).await.unwrap_err();
+    assert!(matches!(refused, NetError::NotFound { .. }), "{refused:?}");
+    let share = network::Change { shared: Some(true), ..network::Change::default() };
+    cell.cloud.decide(&admin(), |plan| network::update(plan, network.id, share.clone())).await.unwrap();
+    cell.port(&other, network.id).await.unwrap();
+    let wanted = WantedIp { subnet: Some(subnet.id), address: Some("10.1.0.9".parse().unwrap()) };
+    let special = [
+        NewPort { mac: Some("fa:16:3e:00:00:01".parse().unwrap()), ..NewPort::on(network.id) },
+        NewPort { port_security: Some(false), ..NewPort::on(network.id) },
+        NewPort { fixed_ips: Some(vec![wanted]), ..NewPort::on(network.id) },
+    ];
+    for new in special {
+        let refused = cell.cloud.decide(&other, |plan| port::create(plan, new.clone())).await.unwrap_err();
+        assert!(matches!(refused, NetError::Forbidden(_)), "{refused:?}");
+    }
+    let refused = cell.cloud.decide(&other, |plan| network::delete(plan, network.id)).await.unwrap_err();
+    assert!(matches!(refused, NetError::Forbidden(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn routers_take_gateways_and_hold_them() {
+    let cell = cell().await;
+    let me = who("p1");
+    let (one, two) = (cell.network(&me, "one").await, cell.network(&me, "two").await);
+    let first = cell.subnet(&me, one.id, "10.1.0.0/24").await;
+    let second = cell.subnet(&me, two.id, "10.1.0.0/16").await;
+    let router =
+        cell.cloud.decide(&me, |plan| router::create(plan, "r".into(), String::new(), None, true)).await.unwrap();
+    let add =
+        |subnet| cell.cloud.decide(&me, move |plan| router::add_interface(plan, router.id, Interface::Subnet(subnet)));
+    let (_, port, _) = add(first.id).await.unwrap();
+    assert_eq!(port.fixed_ips[0].address, first.gateway.unwrap());
+    let refused = add(second.id).await.unwrap_err();
+    assert!(refused.to_string().contains("overlaps"), "{refused}");
+    assert!(add(first.id).await.is_err());
+    let refused = cell.cloud.decide(&me, |plan| router::delete(plan, router.id)).await.unwrap_err();
+    assert!(matches!(refused, NetError::InUse { kind: Kind::Router, .. }));
+    assert!(cell.cloud.decide(&me, |plan| port::delete(plan, port.id)).await.is_err());
+    assert!(cell.cloud.decide(&me, |plan| subnet::delete(plan, first.id)).await.is_err());
+    let (server, _) = cell.server(&me, one.id, NODE).await;
+    let legs = cell.state(one.id, NODE).await.unwrap().routers;
+    assert_eq!((legs.len(), legs[0].address.to_string().as_str()), (1, "10.1.0.1/24"));
+    let (_, removed, _) =
+        cell.cloud.decide(&me, |plan| router::remove_interface(plan, router.id, None, Some(first.id))).await.unwrap();
+    assert_eq!(removed.id, port.id);
+    cell.cloud.decide(&me, |plan| router::delete(plan, router.id)).await.unwrap();
+    assert!(cell.state(one.id, NODE).await.unwrap().routers.is_empty());
+    assert!(cell.cloud.read(|reader| ports_of(reader, server)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    let kept = cell.port(&me, network.id).await.unwrap();
+    let before = cell.left().await;
+    let server = GuestId::random(&cell.world);
+    let requests = [PortRequest::Port(kept.id), PortRequest::Network { network: network.id, fixed_ip: None }];
+    let needs = ServerNeeds { server, requests: &requests, groups: &[], host_name: "web", node: None, zone: "nova" };
+    cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.unwrap();
+    let ports = cell
+        .cloud
+        .decide(&me, |plan| {
+            let claimed = claim_ports(plan.reader, &me.project, 1)?;
+            plan.txn.merge(claimed);
+            let ports = server_ports(plan, &needs)?;
+            let size = plan.txn.preconditions.len() + plan.txn.ops.len();
+            assert!(size <= 16, "two ports, one of them new, take {size} operations");
+            Ok(ports)
+        })
+        .await
+        .unwrap();
+    assert_eq!(ports[0].id, kept.id);
+    assert_eq!(ports[1].device_owner(), "compute:nova");
+    assert!(cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.is_err(), "it is taken");
+    assert!(cell.state(network.id, NODE).await.is_none(), "no node yet");
+    let bind = cell.cloud.read(|reader| bind_ports(reader, server, Some(NODE))).await.unwrap();
+    cell.cloud.view().store().commit(bind).await.unwrap();
+    assert_eq!(cell.state(network.id, NODE).await.unwrap().ports.len(), 2);
+    assert!(cell.cloud.decide(&me, |plan| port::delete(plan, ports[1].id)).await.is_err(), "the guest has it");
+    let (mut release, removed) = cell.cloud.read(|reader| release_ports(reader, server)).await.unwrap();
+    release.merge(return_ports(&me.project, removed));
+    cell.cloud.view().store().commit(release).await.unwrap();
+    assert_eq!(cell.left().await, before);
+}
+
+#[tokio::test]
+async fn members_of_the_default_group_reach_each_other_wherever_they_run() {
+    let cell = cell().await;
+    let (me, other) = (who("p1"), who("p2"));
+    cell.cloud.bootstrap(&admin().project).await.unwrap();
+    cell.cloud.bootstrap(&admin().project).await.unwrap();
+    let network = cell.cloud.read(|reader| default_network(reader, &me)).await.unwrap().unwrap();
+    let (_, one) = cell.server(&me, network, NODE).await;
+    let (_, two) = cell.server(&me, network, "node-2").await;
+    cell.server(&other, network, "node-2").await;
+    let state = cell.state(network, NODE).await.unwrap();
+    assert!(state.host_access && state.host_address.is_some() && state.subnets.iter().all(|subnet| subnet.dhcp));
+    let [port] = state.ports.as_slice() else { panic!("{state:?}") };
+    assert_eq!(port.host_name, "web");
+    assert!(port.secured);
+    let ingress: Vec<_> = port.rules.iter().filter(|rule| rule.direction == RuleDirection::Ingress).collect();
+    let mut expected: Vec<String> =
+        [&one, &two].iter().flat_map(|p| &p.fixed_ips).map(|f| f.address.to_string()).collect();
+    let mut found: Vec<String> =
+        ingress.iter().flat_map(|rule| &rule.remotes).map(|net| net.addr().to_string()).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(ingress.iter().all(|rule| rule.protocol == Protocol::Any && !rule.remote_any));
+    assert_eq!(port.rules.len() - ingress.len(), 2);
+}
+
+#[tokio::test]
+async fn a_tracker_names_the_places_that_a_commit_touches() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    let subnet = cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    cell.server(&me, network.id, "node-1").await;
+    let (gone, _) = cell.server(&me, network.id, "node-2").await;
+    let (mut tracker, mut revision) =
+        cell.cloud.read(|reader| Ok((Tracker::open(reader)?, reader.revision()))).await.unwrap();
+    assert_eq!(tracker.places().len(), 2);
+    let place = |node: &str| (network.id, node.to_owned());
+    let mut watch = cell.cloud.view().store().watch(&KeyRange::all(), revision).await.unwrap();
+    let mut next = async |tracker: &mut Tracker| {
+        let mut affected = affected::Affected::default();
+        let head = cell.cloud.view().store().head().await.unwrap();
+        while revision < head {
+            for batch in watch.next().await.unwrap() {
+                revision = batch.revision;
+                affected.merge(tracker.apply(&batch));
+            }
+        }
+        affected
+    };
+
+    cell.server(&me, network.id, "node-3").await;
+    let affected = next(&mut tracker).await;
+    assert_eq!(affected.own, [place("node-3")].into());
+    assert_eq!(affected.members, [place("node-1"), place("node-2")].into());
+
+    // A port without a node is a member of its group all the same, and changes nothing else.
+    let port = cell.port(&me, network.id).await.unwrap();
+    let affected = next(&mut tracker).await;
+    assert!(affected.own.is_empty());
+    assert_eq!(affected.members.len(), 3);
+    let rename = port::Change { name: Some("x".into()), ..port::Change::default() };
+    cell.cloud.decide(&me, |plan| port::update(plan, port.id, rename.clone())).await.unwrap();
+    assert!(next(&mut tracker).await.is_empty());
+
+    let (release, _) = cell.cloud.read(|reader| release_ports(reader, gone)).await.unwrap();
+    cell.cloud.view().store().commit(release).await.unwrap();
+    let affected = next(&mut tracker).await;
+    assert_eq!(affected.own, [place("node-2")].into());
+    assert_eq!(affected.members, [place("node-1"), place("node-3")].into());
+    assert!(cell.state(network.id, "node-2").await.is_none());
+
+    let change = subnet::Change { dhcp: Some(false), ..subnet::Change::default() };
+    cell.cloud.decide(&me, |plan| subnet::update(plan, subnet.id, change.clone())).await.unwrap();
+    assert_eq!(next(&mut tracker).await.own, [place("node-1"), place("node-3")].into());
+}
+
+#[tokio::test]
+async fn a_group_goes_only_when_nobody_is_in_it_and_takes_rules_that_name_it_along() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    let make =
+        |name: &'static str| cell.cloud.decide(&me, move |plan| group::create(plan, name.into(), String::new(), None));
+    let (one, two) = (make("one").await.unwrap(), make("two").await.unwrap());
+    assert!(matches!(make("default").await, Err(NetError::DefaultGroup(_))));
+    let rule = group::NewRule {
+        group: two.id,
+        direction: RuleDirection::Ingress,
+        ipv6: false,
+        protocol: Some("TCP".into()),
+        port_min: Some(22),
+        port_max: Some(22),
+        remote: Remote::Group(one.id),
+        description: String::new(),
+    };
+    let add =
+        |rule: group::NewRule| cell.cloud.decide(&me, move |plan| group::add_rules(plan, two.id, vec![rule.clone()]));
+    add(rule.clone()).await.unwrap();
+    let same = group::NewRule { protocol: Some("6".into()), ..rule.clone() };
+    assert!(matches!(add(same).await, Err(NetError::RuleExists(_))));
+    for nonsense in [
+        group::NewRule { protocol: Some("tpc".into()), ..rule.clone() },
+        group::NewRule { protocol: None, ..rule.clone() },
+        group::NewRule { port_max: Some(21), ..rule.clone() },
+        group::NewRule { remote: Remote::Prefix("fd00::/64".parse().unwrap()), ..rule.clone() },
+    ] {
+        let refused = add(nonsense).await.unwrap_err();
+        assert!(matches!(refused, NetError::Invalid(_)), "{refused:?}");
+    }
+    let new = NewPort { groups: Some(vec![one.id]), ..NewPort::on(network.id) };
+    let port = cell.cloud.decide(&me, |plan| port::create(plan, new.clone())).await.unwrap();
+    let delete = || cell.cloud.decide(&me, |plan| group::delete(plan, one.id));
+    assert!(matches!(delete().await, Err(NetError::InUse { kind: Kind::SecurityGroup, .. })));
+    cell.cloud.decide(&me, |plan| port::delete(plan, port.id)).await.unwrap();
+    delete().await.unwrap();
+    let (left, used) = cell
+        .cloud
+        .read(|reader| {
+            let (group, _) = plan::seen::<SecurityGroup>(reader, &me, &two.id)?;
+            Ok((group.rules.len(), quota::used(reader, &me.project, Resource::SecurityRule)))
+        })
+        .await
+        .unwrap();
+    assert_eq!((left, used), (2, 6), "the default group's four and two of the group that is left");
+}
+
+#[tokio::test]
+async fn records_are_read_as_they_were_written() {
+    fn check<R: Record + PartialEq + std::fmt::Debug>(record: R) {
+        assert_eq!(R::decode(&record.encode()).unwrap(), record);
+    }
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    check(cell.subnet(&me, network.id, "10.1.0.0/24").await);
+    check(cell.subnet(&me, network.id, "fd00:1::/64").await);
+    let (server, port) = cell.server(&me, network.id, NODE).await;
+    check(port.clone());
+    check(Port { holder: Holder::Router(RouterId::from_uuid(Uuid::nil())), ..port.clone() });
+    let pair = AllowedPair { address: "10.9.0.0/24".parse().unwrap(), mac: Some(port.mac) };
+    check(Port { allowed_pairs: vec![pair], ..port });
+    check(network);
+    let mut group = group::default_of(&cell.world, &me.project);
+    group.rules[0].remote = Remote::Prefix("10.0.0.0/8".parse().unwrap());
+    group.rules[0].port_min = Some(0);
+    group.standard.tags.insert("red".into());
+    check(group);
+    check(Quota { project: me.project, limits: [(Resource::Port, None), (Resource::Network, Some(3))].into() });
+    assert_eq!(server.to_string().len(), 36);
+}
