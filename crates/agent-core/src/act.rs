@@ -1,0 +1,530 @@
+//! One act on one guest: its stages, its failures, its end.
+//!
+//! ```text
+//!   build, start   Logging ▶            Networks ▶ Prepare ▶ Run ▶ Recording
+//!   reboot         Logging ▶ Halt     ▶ Networks ▶ Prepare ▶ Run ▶ Recording
+//!   stop           Logging ▶ Halt     ▶ Recording
+//!   pause, unpause Logging ▶ Hold     ▶ Recording
+//!   snapshot       Logging ▶ Snapshot ▶ Recording
+//!   destroy        Logging ▶ Absent   ▶ Unplug ▶ Recording
+//!   undo of build           Absent ▶ Unplug ▶ Recording      undo of start, reboot       Halt ▶ Recording
+//! ```
+//! Removals and undoing are tried again for ever, with growing pauses; everything else a few times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::{DriverError, GuestId, GuestSpec, NetworkId, Run, StopCause};
+
+use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Ticket, Timer};
+use crate::entry::{Begun, Entry};
+use crate::nets::Waiter;
+use crate::order::{Act, Life, Outcome, Reached, Refusal, Step, WorkId};
+
+/// Tries of a stage that failed in a way that may pass, before it counts as impossible.
+pub(crate) const TRIES_MAX: u32 = 3;
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The pause after the `tries`-th failure.
+pub(crate) fn pause(tries: u32) -> Duration {
+    PAUSE_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(PAUSE_MAX)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The log is to say that it begins, or under which number it starts the guest.
+    Logging,
+    Halt,
+    Networks,
+    Prepare,
+    Run,
+    Hold,
+    Snapshot,
+    Absent,
+    Unplug,
+    /// The log is to say how it ended.
+    Recording,
+}
+
+/// Why a guest is acted on.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// An order, which the log knows.
+    Order(Begun),
+    /// The machine was booted: the guest is to run as before.
+    Boot { guest: GuestId, run: Run },
+}
+
+/// An act under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Doing {
+    pub(crate) cause: Cause,
+    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) stage: Stage,
+    /// Failures of this stage in a row.
+    tries: u32,
+    /// Whether it pauses after a failure.
+    resting: bool,
+    /// Why it is being undone.
+    undoing: Option<String>,
+    /// An end of the run that came while the act was under way.
+    pub(crate) news: Option<(Run, StopCause)>,
+    /// Revisions of its networks that it waits for: what was wanted when it came to wait, so that a stream of newer
+    /// descriptions does not hold it up for ever.
+    needs: BTreeMap<NetworkId, u64>,
+    /// Whether an earlier run may still be there and must end first.
+    pub(crate) halt_first: bool,
+    /// An append that found the disk full, to be made again.
+    owed: Option<(Vec<Entry>, Then)>,
+}
+
+impl Doing {
+    pub(crate) fn new(begun: Begun, tickets: Vec<Ticket>) -> Doing {
+        Doing::of(Cause::Order(begun), tickets)
+    }
+
+    pub(crate) fn after_boot(guest: GuestId, run: Run) -> Doing {
+        Doing::of(Cause::Boot { guest, run }, Vec::new())
+    }
+
+    fn of(cause: Cause, tickets: Vec<Ticket>) -> Doing {
+        let stage = Stage::Logging;
+        Doing {
+            cause,
+            tickets,
+            stage,
+            tries: 0,
+            resting: false,
+            undoing: None,
+            news: None,
+            needs: BTreeMap::new(),
+            halt_first: false,
+            owed: None,
+        }
+    }
+
+    pub(crate) fn is_step(&self, work: WorkId, step: Step) -> bool {
+        match &self.cause {
+            Cause::Order(begun) => begun.work == work && begun.step == step,
+            Cause::Boot { .. } => false,
+        }
+    }
+
+    pub(crate) fn is_of(&self, work: WorkId) -> bool {
+        match &self.cause {
+            Cause::Order(begun) => begun.work == work,
+            Cause::Boot { .. } => false,
+        }
+    }
+
+    pub(crate) fn run(&self) -> Run {
+        match &self.cause {
+            Cause::Order(begun) => begun.run,
+            Cause::Boot { run, .. } => *run,
+        }
+    }
+
+    pub(crate) fn raise(&mut self, to: Run) {
+        match &mut self.cause {
+            Cause::Order(begun) => begun.run = to,
+            Cause::Boot { run, .. } => *run = to,
+        }
+    }
+
+    fn removes(&self) -> bool {
+        match &self.cause {
+            Cause::Order(begun) => begun.act.removes(),
+            Cause::Boot { .. } => false,
+        }
+    }
+
+    fn first(&self) -> Stage {
+        match &self.cause {
+            Cause::Boot { .. } | Cause::Order(_) if self.halt_first => Stage::Halt,
+            Cause::Boot { .. } => Stage::Networks,
+            Cause::Order(begun) => match &begun.act {
+                Act::Build(_) | Act::Start => Stage::Networks,
+                Act::Reboot(_) | Act::Stop(_) => Stage::Halt,
+                Act::Pause | Act::Unpause => Stage::Hold,
+                Act::Snapshot(_) => Stage::Snapshot,
+                Act::Destroy(_) => Stage::Absent,
+            },
+        }
+    }
+
+    /// The stage after the present one.
+    fn following(&self) -> Stage {
+        let starts = match &self.cause {
+            Cause::Boot { .. } => true,
+            Cause::Order(begun) => begun.act.starts(),
+        };
+        match self.stage {
+            Stage::Logging => self.first(),
+            Stage::Halt if starts && self.undoing.is_none() => Stage::Networks,
+            Stage::Networks => Stage::Prepare,
+            Stage::Prepare => Stage::Run,
+            Stage::Absent => Stage::Unplug,
+            Stage::Halt | Stage::Run | Stage::Hold | Stage::Snapshot | Stage::Unplug | Stage::Recording => {
+                Stage::Recording
+            }
+        }
+    }
+
+    /// How to undo it, if there is anything to undo.
+    fn undo(&self) -> Stage {
+        match &self.cause {
+            Cause::Boot { .. } => Stage::Halt,
+            Cause::Order(begun) => match &begun.act {
+                Act::Build(_) => Stage::Absent,
+                Act::Start | Act::Reboot(_) => Stage::Halt,
+                Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => Stage::Recording,
+            },
+        }
+    }
+
+    /// Networks that its end may leave without a guest.
+    fn unplugged(&self) -> &[NetworkId] {
+        match &self.cause {
+            Cause::Order(Begun { act: Act::Destroy(networks), .. }) => networks,
+            Cause::Order(Begun { networks_new, .. }) => networks_new,
+            Cause::Boot { .. } => &[],
+        }
+    }
+}
+
+impl Core {
+    /// The log says that the act of `guest` has begun.
+    pub(crate) fn begun(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        self.strangers.remove(&guest);
+        self.advance(guest, out);
+    }
+
+    /// The log knows the number of the run that the act starts.
+    pub(crate) fn raised(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        self.advance(guest, out);
+    }
+
+    /// The log had no room for the beginning: nothing has happened.
+    pub(crate) fn not_begun(&mut self, guest: GuestId, full: &str, out: &mut Vec<Effect>) {
+        if let Some(doing) = self.doing.remove(&guest) {
+            self.answer(doing.tickets, &Err(Refusal::No(full.into())), out);
+        }
+        self.next_order(guest, out);
+    }
+
+    /// The log had no room for something that has happened or must: it is tried again.
+    pub(crate) fn not_recorded(
+        &mut self,
+        guest: GuestId,
+        entries: Vec<Entry>,
+        then: Then,
+        full: &str,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        doing.owed = Some((entries, then));
+        doing.tries += 1;
+        let when = self.now + pause(doing.tries);
+        let tickets = std::mem::take(&mut doing.tickets);
+        self.answer(tickets, &Err(Refusal::Unknown(full.into())), out);
+        self.wake(when, Timer::Act(guest), out);
+    }
+
+    pub(crate) fn advance(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get(&guest) else { return };
+        let next = doing.following();
+        self.enter(guest, next, out);
+    }
+
+    pub(crate) fn enter(&mut self, guest: GuestId, stage: Stage, out: &mut Vec<Effect>) {
+        let removal_waits = self.removal_waits(guest);
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        if doing.stage != stage {
+            doing.tries = 0;
+        }
+        doing.stage = stage;
+        doing.resting = false;
+        let (run, undoing) = (doing.run(), doing.undoing.is_some());
+        if removal_waits && !doing.removes() && stage != Stage::Recording {
+            return self.abandon(guest, out);
+        }
+        let op = match stage {
+            Stage::Logging => return,
+            Stage::Recording => return self.finish(guest, out),
+            Stage::Networks => return self.await_own_networks(guest, out),
+            Stage::Unplug => return self.unplug(guest, out),
+            Stage::Halt => Some(Op::Stop(guest, if undoing { None } else { grace(doing) })),
+            Stage::Prepare => self.spec(guest).map(Op::Prepare),
+            Stage::Run => self.spec(guest).map(|spec| Op::Run(spec, run)),
+            Stage::Hold => Some(Op::Pause(guest, holds(doing))),
+            Stage::Snapshot => snapshot(doing).map(|image| Op::Snapshot(guest, image)),
+            Stage::Absent => Some(Op::Absent(guest)),
+        };
+        match op {
+            Some(op) => self.call(CallFor::Act(guest), op, out),
+            None => self.act_called(guest, Err(DriverError::Refused("this node has no such guest".into())), out),
+        }
+    }
+
+    fn spec(&self, guest: GuestId) -> Option<Arc<GuestSpec>> {
+        self.state.guests.get(&guest).map(|guest| Arc::clone(&guest.spec))
+    }
+
+    /// A stage has come to its end.
+    pub(crate) fn act_called(&mut self, guest: GuestId, result: Result<(), DriverError>, out: &mut Vec<Effect>) {
+        let error = match result {
+            Ok(()) => return self.advance(guest, out),
+            Err(error) => error,
+        };
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        doing.tries += 1;
+        let reason = error.to_string();
+        let for_ever = doing.removes() || doing.undoing.is_some();
+        let passing = match error {
+            DriverError::Failed(_) => doing.tries < TRIES_MAX,
+            DriverError::Refused(_) => false,
+        };
+        if !for_ever && !passing {
+            doing.undoing = Some(reason);
+            let undo = doing.undo();
+            return self.enter(guest, undo, out);
+        }
+        let tickets = if doing.tries >= TRIES_MAX { std::mem::take(&mut doing.tickets) } else { Vec::new() };
+        let told = match &doing.undoing {
+            Some(first) => format!("{first}; and it could not be undone yet: {reason}"),
+            None => format!("it could not be removed yet: {reason}"),
+        };
+        doing.resting = true;
+        let when = self.now + pause(doing.tries);
+        self.answer(tickets, &Err(Refusal::Unknown(told)), out);
+        if self.removal_waits(guest) && self.doing.get(&guest).is_some_and(|doing| !doing.removes()) {
+            return self.abandon(guest, out);
+        }
+        self.wake(when, Timer::Act(guest), out);
+    }
+
+    /// The pause after a failure is over.
+    pub(crate) fn rested(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        if let Some((entries, then)) = doing.owed.take() {
+            return self.append(entries, then, out);
+        }
+        if doing.resting {
+            let stage = doing.stage;
+            self.enter(guest, stage, out);
+        }
+    }
+
+    /// A removal has come to wait for `guest`: what only pauses makes way at once, the rest at its next boundary.
+    pub(crate) fn make_way(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        if self.doing.get(&guest).is_some_and(|doing| doing.resting && !doing.removes()) {
+            self.abandon(guest, out);
+        }
+    }
+
+    fn removal_waits(&self, guest: GuestId) -> bool {
+        self.queues.get(&guest).is_some_and(|queue| queue.iter().any(|(order, _)| order.act.removes()))
+    }
+
+    fn abandon(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let reason = match self.doing.get(&guest).and_then(|doing| doing.undoing.clone()) {
+            Some(reason) => format!("{reason}; the guest is being removed"),
+            None => "given up, because the guest is to be removed".to_owned(),
+        };
+        self.record(guest, Outcome::Abandoned { reason }, Vec::new(), out);
+    }
+
+    fn finish(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get(&guest) else { return };
+        let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
+        let reached = |life: Life| Outcome::Done(Reached { life, run: if life.is_up() { doing.run() } else { Run(0) } });
+        let outcome = match (&doing.cause, &doing.undoing) {
+            (Cause::Boot { .. }, None) => reached(Life::Running),
+            (Cause::Boot { .. }, Some(reason)) => Outcome::Refused { reason: reason.clone(), left: Life::Stopped },
+            (Cause::Order(begun), Some(reason)) => {
+                let left = match &begun.act {
+                    Act::Build(_) => Life::Absent,
+                    Act::Start | Act::Reboot(_) => Life::Stopped,
+                    Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => stood,
+                };
+                Outcome::Refused { reason: reason.clone(), left }
+            }
+            (Cause::Order(begun), None) => reached(match &begun.act {
+                Act::Build(_) if stood == Life::Paused => Life::Paused,
+                Act::Build(_) | Act::Start | Act::Reboot(_) | Act::Unpause => Life::Running,
+                Act::Stop(_) => Life::Stopped,
+                Act::Pause => Life::Paused,
+                Act::Snapshot(_) => stood,
+                Act::Destroy(_) => Life::Absent,
+            }),
+        };
+        let gone = doing.unplugged().to_vec();
+        let removed = doing.removes() || doing.undoing.is_some();
+        let gone = if removed { self.gone_networks(&gone) } else { Vec::new() };
+        self.record(guest, outcome, gone, out);
+    }
+
+    fn record(&mut self, guest: GuestId, outcome: Outcome, gone: Vec<NetworkId>, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        doing.stage = Stage::Recording;
+        doing.resting = false;
+        doing.tries = 0;
+        let mut entries: Vec<_> = gone.into_iter().map(Entry::NoNetwork).collect();
+        match &doing.cause {
+            Cause::Order(begun) => {
+                let (work, step) = (begun.work, begun.step);
+                entries.push(Entry::Ended { work, step, guest, outcome });
+                self.append(entries, Then::Ended(guest), out);
+            }
+            Cause::Boot { run, .. } => {
+                let run = *run;
+                match outcome {
+                    // The log has it as running under this number already.
+                    Outcome::Done(_) => {}
+                    Outcome::Refused { reason: cause, .. } | Outcome::Abandoned { reason: cause } => {
+                        entries.push(Entry::RunEnded { guest, run, cause });
+                    }
+                }
+                self.append(entries, Then::Resumed(guest), out);
+            }
+        }
+    }
+
+    /// The log knows how the act of `guest` ended.
+    pub(crate) fn recorded(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.remove(&guest) else { return };
+        match &doing.cause {
+            Cause::Order(begun) => {
+                let ended = self.state.works.get(&begun.work).and_then(|work| work.ended.get(&begun.step));
+                if let Some(outcome) = ended.cloned() {
+                    self.answer(doing.tickets, &outcome.answer(), out);
+                }
+                if begun.created < self.state.floor {
+                    self.forget();
+                }
+            }
+            Cause::Boot { guest, .. } => {
+                let guest = *guest;
+                self.tell(guest, out);
+                self.resumed(guest, out);
+            }
+        }
+        if let Some((run, cause)) = doing.news {
+            self.ended(guest, run, &cause, out);
+        }
+        self.next_order(guest, out);
+    }
+
+    /// Waits until the networks of `guest` are as they must be.
+    fn await_own_networks(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let known = self.state.guests.get(&guest);
+        let nics = known.map(|guest| guest.spec.nics.as_slice()).unwrap_or_default();
+        let wanted = nics.iter().filter_map(|nic| self.state.networks.get(&nic.network));
+        let wanted: Vec<_> = wanted.map(|network| (network.id, network.revision)).collect();
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        for (network, revision) in wanted {
+            doing.needs.entry(network).or_insert(revision);
+        }
+        let mut pending: Vec<_> = doing.needs.iter().map(|(network, revision)| (*network, *revision)).collect();
+        pending.retain(|(network, revision)| !self.is_made(*network, *revision));
+        if pending.is_empty() {
+            return self.advance(guest, out);
+        }
+        for (network, _) in pending {
+            self.await_network(network, Waiter::Act(guest), out);
+        }
+    }
+
+    /// Whether a guest other than those being removed is on `network` or about to be.
+    pub(crate) fn is_used(&self, network: NetworkId) -> bool {
+        let on = |spec: &GuestSpec| spec.nics.iter().any(|nic| nic.network == network);
+        let leaves = |guest: &GuestId| {
+            self.doing.get(guest).is_some_and(|doing| matches!(doing.stage, Stage::Unplug | Stage::Recording) && doing.leaves())
+        };
+        self.state.guests.iter().any(|(id, guest)| on(&guest.spec) && !leaves(id))
+            || self.doing.values().any(|doing| doing.stage == Stage::Logging && doing.builds().is_some_and(|spec| on(spec)))
+    }
+
+    fn unplug(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get(&guest) else { return };
+        let mut pending = doing.unplugged().to_vec();
+        pending.retain(|network| !self.is_used(*network) && !self.is_gone(*network));
+        if pending.is_empty() {
+            return self.advance(guest, out);
+        }
+        for network in pending {
+            self.remove_network(network, Waiter::Act(guest), out);
+        }
+    }
+
+    /// Something that the act waits for among the networks has changed.
+    pub(crate) fn networks_changed(&mut self, guest: GuestId, result: Result<(), DriverError>, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get(&guest) else { return };
+        match (doing.stage, doing.resting) {
+            (Stage::Networks | Stage::Unplug, false) => match result {
+                Ok(()) => {
+                    let stage = doing.stage;
+                    self.enter(guest, stage, out);
+                }
+                Err(error) => self.act_called(guest, Err(error), out),
+            },
+            (Stage::Networks | Stage::Unplug, true)
+            | (
+                Stage::Logging
+                | Stage::Halt
+                | Stage::Prepare
+                | Stage::Run
+                | Stage::Hold
+                | Stage::Snapshot
+                | Stage::Absent
+                | Stage::Recording,
+                _,
+            ) => {}
+        }
+    }
+
+    /// A guest that a boot had stopped runs again, or will not.
+    fn resumed(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        if let Phase::Up { resuming } = &mut self.phase {
+            resuming.remove(&guest);
+        }
+        self.boot_is_over(out);
+    }
+}
+
+impl Doing {
+    /// Whether nothing of the guest is left when this act has ended.
+    fn leaves(&self) -> bool {
+        self.removes() || (self.undoing.is_some() && self.builds().is_some())
+    }
+
+    fn builds(&self) -> Option<&GuestSpec> {
+        match &self.cause {
+            Cause::Order(Begun { act: Act::Build(spec), .. }) => Some(spec),
+            Cause::Order(_) | Cause::Boot { .. } => None,
+        }
+    }
+}
+
+fn grace(doing: &Doing) -> Option<Duration> {
+    match &doing.cause {
+        Cause::Order(Begun { act: Act::Stop(grace) | Act::Reboot(grace), .. }) => *grace,
+        Cause::Order(_) | Cause::Boot { .. } => None,
+    }
+}
+
+fn holds(doing: &Doing) -> bool {
+    match &doing.cause {
+        Cause::Order(begun) => begun.act == Act::Pause,
+        Cause::Boot { .. } => false,
+    }
+}
+
+fn snapshot(doing: &Doing) -> Option<crate::order::ImageId> {
+    match &doing.cause {
+        Cause::Order(Begun { act: Act::Snapshot(image), .. }) => Some(*image),
+        Cause::Order(_) | Cause::Boot { .. } => None,
+    }
+}
