@@ -1,0 +1,97 @@
+//! The probe of KVM: a guest of nobody's that is booted and thrown away. What it proves stands in [`crate::accel`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::{DriverError, GuestId, GuestSpec, ImageRef};
+
+use crate::accel::{PROBE_AFTER, PROBE_BOUND, PROOF};
+use crate::guests::Guests;
+use crate::layout::failed;
+use crate::process;
+use crate::start;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+impl Guests {
+    /// Starts a probe in the background, if one is due; `image` is in the cache.
+    pub(crate) fn probe_later(self: &Arc<Self>, image: &ImageRef) {
+        if !self.kvm.begin(&image.sha256) {
+            return;
+        }
+        let (weak, image, world) = (Arc::downgrade(self), image.clone(), self.world.clone());
+        self.world.spawn("kvm probe", async move {
+            world.sleep(PROBE_AFTER).await;
+            let Some(guests) = weak.upgrade() else { return };
+            let result = guests.probe(&image).await;
+            match &result {
+                Ok(works) => tracing::info!(works, image = image.sha256, "tried whether guests run with KVM"),
+                Err(error) => tracing::warn!(%error, "could not try whether guests run with KVM"),
+            }
+            guests.kvm.end(&image.sha256, result.ok());
+        });
+    }
+
+    async fn probe(&self, image: &ImageRef) -> Result<bool, DriverError> {
+        let id = GuestId::random(&self.world);
+        let result = self.boot_probe(id, image).await;
+        self.remove_probe(id).await?;
+        result
+    }
+
+    async fn boot_probe(&self, id: GuestId, image: &ImageRef) -> Result<bool, DriverError> {
+        let dir = self.layout.probe(id);
+        let cannot = |error: std::io::Error| failed("cannot try KVM", &error);
+        std::fs::create_dir_all(dir.path()).map_err(cannot)?;
+        let Some(lock) = process::lock(&dir.lock()).map_err(cannot)? else { return Ok(false) };
+        let spec = GuestSpec {
+            id,
+            name: "kvm-probe".into(),
+            vcpus: 1,
+            memory_mib: 512,
+            disk_gib: 0,
+            image: image.clone(),
+            nics: Vec::new(),
+            meta_data: String::new(),
+            network_data: String::new(),
+            user_data: Vec::new(),
+            config_drive: false,
+            resume_after_boot: false,
+        };
+        self.tools.ensure_overlay(&dir.disk(), &self.layout.image(&image.sha256), image, 0).await?;
+        let console = start::console(&dir);
+        let process = self.start_probe(&dir, &spec, lock)?;
+        let follower = console.follow(&self.world).map_err(cannot)?;
+        let seen = async {
+            while !String::from_utf8_lossy(&console.last(4096).unwrap_or_default()).contains(PROOF) {
+                self.world.sleep(LOOK_EVERY).await;
+            }
+        };
+        let works = self.world.timeout(PROBE_BOUND, seen).await.is_ok();
+        process.kill().map_err(cannot)?;
+        process.ended().await.map_err(cannot)?;
+        process.reap();
+        drop(follower);
+        Ok(works)
+    }
+
+    async fn remove_probe(&self, id: GuestId) -> Result<(), DriverError> {
+        let cannot = |error: std::io::Error| failed("cannot remove a probe of KVM", &error);
+        for left in process::scan().map_err(cannot)?.into_iter().filter(|one| one.guest == id) {
+            if let Some((process, _)) = process::find_in(&[left], id, left.uid).map_err(cannot)? {
+                process.kill().map_err(cannot)?;
+                process.ended().await.map_err(cannot)?;
+            }
+        }
+        self.remove_groups(id).await?;
+        self.layout.probe(id).remove().map_err(cannot)
+    }
+
+    /// Removes what probes of an earlier process left behind.
+    pub(crate) async fn remove_old_probes(&self) -> Result<(), DriverError> {
+        for id in self.layout.all_probes().map_err(|error| failed("cannot list the probes of KVM", &error))? {
+            self.remove_probe(id).await?;
+        }
+        Ok(())
+    }
+}
