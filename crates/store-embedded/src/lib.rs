@@ -7,7 +7,7 @@
 //! The committer has a thread of its own, because SQLite's calls block. If a sync fails, nobody can say what is on the
 //! disk: the engine ends, and the caller of [`open`] is told to end the process and open again.
 //!
-//! - [`mod@open`]: the lock, the schema, the committer's thread.
+//! - `open`: the lock, the schema, the committer's thread.
 //! - `journal`: one group, one transaction; checkpoints; which failures are harmless.
 //!
 //! Deliberately absent: a second process. Others reach this store through the process that holds it.

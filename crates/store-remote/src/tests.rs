@@ -1,5 +1,7 @@
 //! The remote store without a socket: the conformance suite, questions that are shared, connections that break.
 
+mod tls;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

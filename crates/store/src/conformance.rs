@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use world::{BoxFuture, World};
 
-use crate::core::HISTORY_COMMITS_MAX;
-use crate::port::{Batch, CommitError, Entry, Key, KeyRange, Revision, Store, Txn, Watch};
+use crate::core::HISTORY_BYTES_MAX;
+use crate::port::{Batch, CommitError, Entry, Key, KeyRange, LIMITS, Revision, Store, Txn, Watch};
 
 pub use faults::{Fault, Faults};
 
@@ -46,13 +46,11 @@ pub trait Subject: Send + Sync {
 
     /// Makes `store` forget its present history, so that a watch from the present revision is `Compacted`.
     async fn forget_history(&self, store: &Arc<dyn Store>) {
-        let mut left = HISTORY_COMMITS_MAX + 1;
-        while left > 0 {
-            let some = left.min(4096);
-            let commits = (left - some..left).map(|number| store.commit(create(&format!("history/{number}"), "")));
-            assert!(join_all(commits).await.iter().all(Result::is_ok), "the history is made of commits");
-            left -= some;
-        }
+        // The bound in bytes is reached with fewer commits than the one in number.
+        let value = bytes::Bytes::from(vec![0; LIMITS.value_bytes]);
+        let large = |number| once(&format!("history/{number}"), |txn| txn.put(key("history"), value.clone()));
+        let commits = (0..=HISTORY_BYTES_MAX / LIMITS.value_bytes).map(|number| store.commit(large(number)));
+        assert!(join_all(commits).await.iter().all(Result::is_ok), "the history is made of commits");
     }
 }
 
