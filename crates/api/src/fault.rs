@@ -293,6 +293,21 @@ impl From<identity::AuthError> for Fault {
     }
 }
 
+impl From<identity::Error> for Fault {
+    fn from(error: identity::Error) -> Fault {
+        match error {
+            identity::Error::NotFound { .. } => Fault::not_found(error.to_string()),
+            identity::Error::Duplicate { .. } => Fault::conflict(error.to_string()),
+            identity::Error::Invalid(text) => Fault::bad_request(text),
+            identity::Error::Refused(text) => Fault::forbidden(text),
+            identity::Error::Busy => Fault::unavailable(error.to_string()),
+            identity::Error::Read(error) => error.into(),
+            identity::Error::Commit(error) => error.into(),
+            identity::Error::Damaged(error) => error.into(),
+        }
+    }
+}
+
 impl From<identity::NoProject> for Fault {
     fn from(error: identity::NoProject) -> Fault {
         Fault::forbidden(error.to_string())

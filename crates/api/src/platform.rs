@@ -17,6 +17,13 @@ pub trait Authenticator: Send + Sync {
     async fn authenticate(&self, token: &str) -> Result<Arc<identity::Caller>, AuthError>;
 }
 
+#[async_trait]
+impl Authenticator for identity::Identity {
+    async fn authenticate(&self, token: &str) -> Result<Arc<identity::Caller>, AuthError> {
+        identity::Identity::authenticate(self, token).await
+    }
+}
+
 /// Is told of every request; telemetry hangs on it.
 pub trait RequestObserver: Send + Sync {
     /// A request begins. The handler runs inside of the span that is returned.

@@ -18,17 +18,6 @@ pub struct ProjectScope {
     pub domain: (DomainId, String),
 }
 
-/// What a token is good for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Only to ask identity about oneself, and for other tokens.
-    Unscoped,
-    /// One domain: id and name.
-    Domain(DomainId, String),
-    /// One project.
-    Project(ProjectScope),
-}
-
 /// The owner of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
