@@ -58,7 +58,7 @@ pub(crate) fn ingest(id: ImageId) -> impl Fn(IngestError) -> Fault {
             | IngestError::Refused(_) => Fault::bad_request(message),
             IngestError::Busy { .. } => Fault::unavailable(message),
             IngestError::TooLarge { .. } => Fault::too_large(message),
-            IngestError::Idle { .. } => Fault::new(StatusCode::REQUEST_TIMEOUT, message),
+            IngestError::Idle { .. } | IngestError::Slow { .. } => Fault::new(StatusCode::REQUEST_TIMEOUT, message),
             IngestError::Blob(error) => blob(error),
             IngestError::Gone => Fault::new(StatusCode::GONE, message),
         }
@@ -74,6 +74,9 @@ pub(crate) fn blob(error: BlobError) -> Fault {
                 Err(_) => fault,
             }
         }
+        BlobError::Full => Fault::too_large(
+            "There is not enough space left for this image. Tell the operator, or upload a smaller one.",
+        ),
         BlobError::Missing { hash } => Fault::internal(format_args!("the blob {hash} of an image is missing")),
         BlobError::Failed(source) => Fault::internal(format_args!("the image directory failed: {source}")),
     }

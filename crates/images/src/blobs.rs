@@ -6,20 +6,26 @@
 //! The directory belongs to one image service. What it finds in `incoming/` at its start is its own earlier run's, and is
 //! removed. Which blobs are wanted is not known here.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
-use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::image::Sha256;
 
 /// Bytes that are gathered before they are written; with the write that is under way, the memory of one upload.
 const PART_BYTES: usize = 1 << 20;
+
+/// Bytes that are read at once.
+const READ_BYTES: u64 = 256 << 10;
 
 const INCOMING: &str = "incoming";
 const WHOLE: &str = "blobs";
@@ -39,9 +45,25 @@ pub enum BlobError {
         /// The blob's size.
         size_bytes: u64,
     },
-    /// The directory of the images failed: no space, or damage.
+    /// No space is left for it.
+    #[error("no space is left for images")]
+    Full,
+    /// The directory of the images failed.
     #[error("the image directory failed")]
     Failed(#[source] object_store::Error),
+}
+
+impl From<object_store::Error> for BlobError {
+    fn from(error: object_store::Error) -> BlobError {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(inner) = cause {
+            match inner.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => return BlobError::Full,
+                Some(_) | None => cause = inner.source(),
+            }
+        }
+        BlobError::Failed(error)
+    }
 }
 
 /// A blob that is being read.
@@ -74,7 +96,7 @@ impl Blobs {
         }
         // The names just made must survive a power cut before anything below them is promised to.
         for dir in [Some(root), root.parent()].into_iter().flatten().filter(|dir| !dir.as_os_str().is_empty()) {
-            std::fs::File::open(dir)?.sync_all()?;
+            File::open(dir)?.sync_all()?;
         }
         let files = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?.with_fsync(true);
         Ok(Blobs { files })
@@ -83,18 +105,18 @@ impl Blobs {
     /// Begins to receive a blob under a name that no one else uses.
     pub async fn receive(&self, token: &str) -> Result<Receiver, BlobError> {
         let path = incoming(token);
-        let upload = self.files.put_multipart(&path).await.map_err(BlobError::Failed)?;
+        let upload = self.files.put_multipart(&path).await.map_err(BlobError::from)?;
         Ok(Receiver { upload, path, gathered: BytesMut::new(), total_bytes: 0 })
     }
 
     /// Bytes of what was received: for the check. `range` lies inside it.
     pub async fn read_received(&self, received: &Received, range: Range<u64>) -> Result<Bytes, BlobError> {
-        self.files.get_range(&received.path, range).await.map_err(BlobError::Failed)
+        self.files.get_range(&received.path, range).await.map_err(BlobError::from)
     }
 
     /// Gives what was received its name. It is durable when this returns. A blob of that name is replaced by its equal.
     pub async fn publish(&self, received: &Received, hash: Sha256) -> Result<(), BlobError> {
-        self.files.rename(&received.path, &whole(hash)).await.map_err(BlobError::Failed)
+        self.files.rename(&received.path, &whole(hash)).await.map_err(BlobError::from)
     }
 
     /// Throws away what was received.
@@ -122,7 +144,7 @@ impl Blobs {
             })
             .try_collect()
             .await
-            .map_err(BlobError::Failed)
+            .map_err(BlobError::from)
     }
 
     /// Opens a blob: all of it, or a range (cut at its end).
@@ -142,7 +164,45 @@ impl Blobs {
             }
         };
         let (size_bytes, range) = (found.meta.size, found.range.clone());
-        Ok(Blob { size_bytes, range, bytes: found.into_stream().map_err(BlobError::Failed).boxed() })
+        let bytes = match found.payload {
+            GetResultPayload::File(file, path) => read_file(file, path, range.clone()),
+            GetResultPayload::Stream(bytes) => bytes.map_err(BlobError::from).boxed(),
+        };
+        Ok(Blob { size_bytes, range, bytes })
+    }
+}
+
+/// The range of an open file. `object_store` would do the same in pieces of 8 KiB, at a quarter of the speed.
+fn read_file(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Result<Bytes, BlobError>> {
+    let failed = move |source: io::Error| {
+        BlobError::Failed(object_store::Error::Generic {
+            store: "image directory",
+            source: format!("{}: {source}", path.display()).into(),
+        })
+    };
+    let pieces = futures_util::stream::try_unfold((Arc::new(file), range), async |(file, mut range)| {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let (at, bytes) = (range.start, (range.end - range.start).min(READ_BYTES));
+        range.start += bytes;
+        let piece = read_at(Arc::clone(&file), at, bytes).await?;
+        Ok(Some((piece, (file, range))))
+    });
+    pieces.map_err(failed).boxed()
+}
+
+/// Beside the runtime's tasks where there is a runtime; in place in a simulation, which has none.
+async fn read_at(file: Arc<File>, at: u64, bytes: u64) -> io::Result<Bytes> {
+    let read = move || {
+        // At most READ_BYTES.
+        let mut piece = vec![0; bytes as usize];
+        file.read_exact_at(&mut piece, at)?;
+        Ok(Bytes::from(piece))
+    };
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error))),
+        Err(_) => read(),
     }
 }
 
@@ -187,13 +247,13 @@ impl Receiver {
     /// No more bytes follow. Returns when all are durable.
     pub async fn finish(mut self) -> Result<Received, BlobError> {
         self.flush().await?;
-        self.upload.complete().await.map_err(BlobError::Failed)?;
+        self.upload.complete().await.map_err(BlobError::from)?;
         Ok(Received { path: self.path, size_bytes: self.total_bytes })
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
         let part = std::mem::replace(&mut self.gathered, BytesMut::with_capacity(PART_BYTES)).freeze();
         self.total_bytes += part.len() as u64;
-        self.upload.put_part(PutPayload::from_bytes(part)).await.map_err(BlobError::Failed)
+        self.upload.put_part(PutPayload::from_bytes(part)).await.map_err(BlobError::from)
     }
 }

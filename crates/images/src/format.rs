@@ -128,7 +128,7 @@ pub enum Step {
     Accepted(Facts),
 }
 
-/// A running check. Ask [`Check::next`], then [`Check::feed`] what it wants, until it accepts or refuses.
+/// A running check. Ask [`Check::wants`], then [`Check::feed`] what it wants, until it accepts or refuses.
 #[derive(Debug)]
 pub struct Check {
     kind: Kind,
@@ -151,14 +151,14 @@ impl Check {
     }
 
     /// What it wants now. Asking twice gives the same answer.
-    pub fn next(&mut self) -> Result<Step, Refusal> {
+    pub fn wants(&mut self) -> Result<Step, Refusal> {
         match &mut self.kind {
-            Kind::Raw(check) => check.next(),
-            Kind::Qcow2(check) => check.next(),
+            Kind::Raw(check) => check.wants(),
+            Kind::Qcow2(check) => check.wants(),
         }
     }
 
-    /// Takes the bytes of the range that [`Check::next`] asked for.
+    /// Takes the bytes of the range that [`Check::wants`] asked for.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         match &mut self.kind {
             Kind::Raw(check) => check.feed(bytes),

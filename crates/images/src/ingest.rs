@@ -80,6 +80,12 @@ pub enum IngestError {
         /// How long.
         after: Duration,
     },
+    /// It came too slowly.
+    #[error("the data did not arrive within {} minutes", within.as_secs() / 60)]
+    Slow {
+        /// The time that an upload has.
+        within: Duration,
+    },
     /// The bytes are not what they are said to be.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -163,7 +169,9 @@ impl Images {
     }
 
     async fn upload(&self, claim: &Claim, announced: Option<u64>, body: Body) -> Result<Image, IngestError> {
-        let (received, measured) = self.receive(claim, body).await?;
+        let within = self.limits.upload_span_max;
+        let received = self.world.timeout(within, self.receive(claim, body)).await;
+        let (received, measured) = received.map_err(|_| IngestError::Slow { within })??;
         let checked = match announced {
             Some(expected) if expected != received.size_bytes => {
                 Err(IngestError::Length { expected, received: received.size_bytes })
@@ -200,7 +208,7 @@ impl Images {
     async fn check(&self, format: DiskFormat, received: &Received) -> Result<Facts, IngestError> {
         let mut check = Check::new(format, received.size_bytes);
         loop {
-            match check.next()? {
+            match check.wants()? {
                 Step::Accepted(facts) => return Ok(facts),
                 Step::Read(range) => check.feed(&self.blobs.read_received(received, range).await?)?,
             }
@@ -231,10 +239,8 @@ impl Images {
             }
             Err(error) => {
                 self.remove_if_unnamed(hash).await;
-                Err(match error {
-                    IngestError::Image(ImageError::NotFound) => IngestError::Gone,
-                    other => other,
-                })
+                let deleted = matches!(error, IngestError::Image(ImageError::NotFound));
+                Err(if deleted { IngestError::Gone } else { error })
             }
         }
     }

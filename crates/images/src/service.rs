@@ -44,11 +44,18 @@ pub struct Limits {
     pub uploads_max: usize,
     /// How long an upload may pause.
     pub upload_idle_max: Duration,
+    /// How long an upload may take: who sends a byte now and then keeps others from uploading.
+    pub upload_span_max: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { upload_bytes_max: 64 << 30, uploads_max: 16, upload_idle_max: Duration::from_secs(60) }
+        Limits {
+            upload_bytes_max: 64 << 30,
+            uploads_max: 16,
+            upload_idle_max: Duration::from_secs(60),
+            upload_span_max: Duration::from_secs(4 * 3600),
+        }
     }
 }
 

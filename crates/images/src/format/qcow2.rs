@@ -60,12 +60,12 @@ impl Check {
         Check { file_bytes, state: State::Header }
     }
 
-    pub(super) fn next(&mut self) -> Result<Step, Refusal> {
+    pub(super) fn wants(&mut self) -> Result<Step, Refusal> {
         match &self.state {
             State::Header if self.file_bytes < header::V2_BYTES => Err(Refusal::NotQcow2),
             State::Header => Ok(Step::Read(0..header::FIXED_BYTES_MAX.min(self.file_bytes))),
             State::Extensions(header) => Ok(Step::Read(0..header.cluster_bytes().min(self.file_bytes))),
-            State::Walk(walk) => Ok(walk.next()),
+            State::Walk(walk) => Ok(walk.wants()),
         }
     }
 
@@ -91,7 +91,7 @@ impl Walk {
         Ok(Walk { header, claims, at: Place::RefcountTable(0) })
     }
 
-    fn next(&self) -> Step {
+    fn wants(&self) -> Step {
         let chunk = |start: u64, done: u64, total: u64| -> Range<u64> {
             start + done..start + total.min(done.saturating_add(TABLE_CHUNK_BYTES))
         };

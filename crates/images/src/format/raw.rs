@@ -42,7 +42,7 @@ impl Check {
         Check { file_bytes, state: if file_bytes == 0 { State::Done } else { State::Head } }
     }
 
-    pub(super) fn next(&mut self) -> Result<Step, Refusal> {
+    pub(super) fn wants(&mut self) -> Result<Step, Refusal> {
         if self.file_bytes > VIRTUAL_BYTES_MAX {
             return Err(Refusal::DiskTooLarge { virtual_bytes: self.file_bytes });
         }

@@ -9,7 +9,7 @@ use crate::image::DiskFormat;
 fn run(format: DiskFormat, file: &[u8]) -> (Result<u64, Refusal>, u64) {
     let (mut check, mut read) = (Check::new(format, file.len() as u64), 0);
     loop {
-        match check.next() {
+        match check.wants() {
             Ok(Step::Accepted(facts)) => return (Ok(facts.virtual_bytes), read),
             Ok(Step::Read(range)) => {
                 assert!(!range.is_empty() && range.end <= file.len() as u64 && range.end - range.start <= 2 << 20);
@@ -48,8 +48,8 @@ fn small() -> Vec<u8> {
     put(&mut file, 96, &4_u32.to_be_bytes());
     put(&mut file, 100, &104_u32.to_be_bytes());
     put(&mut file, CLUSTER, &(2 * CLUSTER as u64).to_be_bytes());
-    put(&mut file, 3 * CLUSTER, &(1 << 63 | 4 * CLUSTER as u64).to_be_bytes());
-    put(&mut file, 4 * CLUSTER, &(1 << 63 | 5 * CLUSTER as u64).to_be_bytes());
+    put(&mut file, 3 * CLUSTER, &((1 << 63) | (4 * CLUSTER as u64)).to_be_bytes());
+    put(&mut file, 4 * CLUSTER, &((1 << 63) | (5 * CLUSTER as u64)).to_be_bytes());
     file
 }
 
@@ -125,7 +125,7 @@ fn tables_must_lie_inside_the_file_and_on_nothing_else() {
     check(DiskFormat::Qcow2, &with(l2 + 8, &cluster(5)), "where something else lies already");
     check(
         DiskFormat::Qcow2,
-        &with(l2, &(1_u64 << 62 | 6 * CLUSTER as u64).to_be_bytes()),
+        &with(l2, &((1_u64 << 62) | (6 * CLUSTER as u64)).to_be_bytes()),
         "compressed cluster reaches",
     );
     check(DiskFormat::Qcow2, &small()[..5 * CLUSTER + 100], "cut off: its data reaches");

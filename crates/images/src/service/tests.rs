@@ -107,7 +107,7 @@ async fn bytes_come_back_and_the_last_image_takes_its_blob_along() {
 #[tokio::test]
 async fn what_is_refused_leaves_a_queued_image_and_no_file() {
     let home = Home::new();
-    let limits = Limits { upload_bytes_max: 100, upload_idle_max: Duration::from_millis(50), uploads_max: 2 };
+    let limits = Limits { upload_bytes_max: 100, upload_idle_max: Duration::from_millis(50), ..Limits::default() };
     let images = home.open(Arc::new(store::memory::open(&home.world)), limits).await;
     let id = queued(&images).await.id;
     let broken = stream::iter([Ok(Bytes::from_static(b"half")), Err("the client went away")]);
@@ -153,6 +153,16 @@ async fn of_two_uploads_one_wins_and_a_deleted_image_keeps_nothing() {
     let (uploaded, ()) = tokio::join!(uploading, deleting);
     assert!(matches!(uploaded, Err(IngestError::Gone)), "{uploaded:?}");
     assert_eq!(home.files("blobs").len(), 1);
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one() {
+    let error = |kind: std::io::ErrorKind| object_store::Error::Generic {
+        store: "test",
+        source: Box::new(std::io::Error::from(kind)),
+    };
+    assert!(matches!(BlobError::from(error(std::io::ErrorKind::StorageFull)), BlobError::Full));
+    assert!(matches!(BlobError::from(error(std::io::ErrorKind::PermissionDenied)), BlobError::Failed(_)));
 }
 
 /// A store that stops answering at its `last` commit: before doing it, or after.
@@ -254,8 +264,8 @@ impl Store for Forgetful {
     }
     async fn commit(&self, txn: Txn) -> Result<Revision, CommitError> {
         let result = self.0.commit(txn).await;
-        let odd = self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0;
-        if odd { Err(CommitError::Unknown { reason: "forgotten".into() }) } else { result }
+        let forgets = self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        if forgets { Err(CommitError::Unknown { reason: "forgotten".into() }) } else { result }
     }
 }
 
