@@ -109,6 +109,14 @@ impl Progress {
         (self.entries * STEPS_MAX + within) * 2 + u32::from(matches!(self.mode, Mode::Undo { .. }))
     }
 
+    /// Why the work is being undone, if it is.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.mode {
+            Mode::Forward => None,
+            Mode::Undo { reason, .. } => Some(reason),
+        }
+    }
+
     /// Whether the work is being undone.
     pub fn undoing(&self) -> bool {
         matches!(self.mode, Mode::Undo { .. })

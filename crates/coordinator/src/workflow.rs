@@ -48,6 +48,15 @@ pub struct StepCx {
     pub maybe_sent: bool,
     /// Why the work is being undone, while it is.
     pub failure: Option<String>,
+    /// What must live until the outcome of this attempt's transaction is known.
+    pub(crate) held: parking_lot::Mutex<Vec<Box<dyn std::any::Any + Send>>>,
+}
+
+impl StepCx {
+    /// Keeps `guard` until the outcome of this attempt's transaction is known: picks of free addresses, for example.
+    pub fn hold(&self, guard: impl std::any::Any + Send) {
+        self.held.lock().push(Box::new(guard));
+    }
 }
 
 /// How far a step got.

@@ -179,6 +179,7 @@ impl Drive<'_> {
             peers: Arc::clone(&coordinator.peers),
             maybe_sent: self.maybe_sent,
             failure,
+            held: parking_lot::Mutex::default(),
         }
     }
 
@@ -269,7 +270,7 @@ impl Drive<'_> {
     async fn undo(&mut self, step: usize) -> Result<(), Stop> {
         let mut state = self.progress.state.clone();
         let name = self.workflow.steps.name(step);
-        let mut cx = self.cx(step, Some(String::new()));
+        let mut cx = self.cx(step, self.progress.reason().map(str::to_owned));
         let (inside, mut span) = cx.cx.span(name);
         cx.cx = inside;
         let start = (cx.cx.world().wall(), cx.cx.world().now());

@@ -1,0 +1,189 @@
+//! A server as its node must see it: from records to the order on the wire.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use driver::NetworkState;
+use networks::{NetworkId, Port};
+use proto::agent::v1 as wire;
+use store::{Reader, Record};
+
+use crate::metadata;
+use crate::server::{Server, ServerId};
+use crate::stored::{UserData, bytes};
+
+/// A server's guest cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// The server is gone.
+    #[error("the server {0} is gone")]
+    Gone(ServerId),
+    /// Its ports or networks cannot be read.
+    #[error(transparent)]
+    Network(#[from] networks::NetError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Damaged(#[from] store::DecodeError),
+}
+
+/// The order to build `server` on `node`.
+pub fn build(reader: &Reader<'_>, id: ServerId, node: &str) -> Result<wire::Build, GuestError> {
+    let (server, _) = reader.get::<Server>(&id)?.ok_or(GuestError::Gone(id))?;
+    let ports = ports_of(reader, id)?;
+    let user_data = user_data(reader, &server)?;
+    let subnets = metadata::subnets_of(reader, &ports)?;
+    let spec = spec(reader, &server, &ports, &subnets, user_data)?;
+    let places: BTreeSet<NetworkId> = ports.iter().map(|port| port.network).collect();
+    let networks = places.into_iter().map(|network| network_on(reader, network, node));
+    let networks = networks.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    Ok(wire::Build { spec: Some(spec), networks })
+}
+
+/// A network as it must be on `node`, for the wire; nothing if no port there needs it.
+pub fn network_on(
+    reader: &Reader<'_>,
+    network: NetworkId,
+    node: &str,
+) -> Result<Option<wire::NetworkState>, GuestError> {
+    let state = networks::node::node_state(reader, network, node, |port| documents_of(reader, port))?;
+    Ok(state.map(network_to_wire))
+}
+
+/// The ports of a server.
+pub fn ports_of(reader: &Reader<'_>, id: ServerId) -> Result<Vec<Port>, GuestError> {
+    Ok(networks::ports_of(reader, id.guest())?.into_iter().map(|(port, _)| port).collect())
+}
+
+fn documents_of(reader: &Reader<'_>, port: &Port) -> Vec<(String, Vec<u8>)> {
+    let Some(guest) = port.server() else { return Vec::new() };
+    let id = ServerId::from_uuid(*guest.as_uuid());
+    let found = || -> Result<Vec<(String, Vec<u8>)>, GuestError> {
+        let (server, _) = reader.get::<Server>(&id)?.ok_or(GuestError::Gone(id))?;
+        let ports = ports_of(reader, id)?;
+        let subnets = metadata::subnets_of(reader, &ports)?;
+        Ok(metadata::documents(&server, &ports, &subnets, &user_data(reader, &server)?))
+    };
+    // A port without its server has nothing to tell; the reason shows where the server is read.
+    found().unwrap_or_default()
+}
+
+fn user_data(reader: &Reader<'_>, server: &Server) -> Result<Bytes, GuestError> {
+    if !server.has_user_data {
+        return Ok(Bytes::new());
+    }
+    let found = reader.entry(&UserData::key_of(&server.id)).map(UserData::decode_entry).transpose()?;
+    Ok(found.map(|(data, _)| data.content).unwrap_or_default())
+}
+
+fn spec(
+    reader: &Reader<'_>,
+    server: &Server,
+    ports: &[Port],
+    subnets: &[networks::Subnet],
+    user_data: Bytes,
+) -> Result<wire::GuestSpec, GuestError> {
+    let mut nics = Vec::with_capacity(ports.len());
+    for port in ports {
+        let network = reader.get::<networks::Network>(&port.network)?;
+        nics.push(wire::Nic {
+            port: bytes(port.id.as_uuid()),
+            network: bytes(port.network.as_uuid()),
+            mac: port.mac.to_string(),
+            mtu: network.map_or(1500, |(network, _)| u32::from(network.mtu)),
+        });
+    }
+    let format = if server.content.qcow2 { wire::ImageFormat::Qcow2 } else { wire::ImageFormat::Raw };
+    Ok(wire::GuestSpec {
+        id: bytes(server.id.as_uuid()),
+        name: server.name.clone(),
+        vcpus: server.flavor.vcpus,
+        memory_mib: server.flavor.ram_mib,
+        disk_gib: server.flavor.disk_gib,
+        image: Some(wire::ImageRef {
+            sha256: server.content.sha256.clone(),
+            format: format.into(),
+            size_bytes: server.content.size_bytes,
+            virtual_size_bytes: server.content.virtual_bytes,
+        }),
+        nics,
+        meta_data: metadata::meta_data(server).to_string(),
+        network_data: metadata::network_data(ports, subnets).to_string(),
+        user_data,
+        config_drive: server.config_drive || ports.is_empty(),
+        resume_after_boot: false,
+    })
+}
+
+fn network_to_wire(state: NetworkState) -> wire::NetworkState {
+    wire::NetworkState {
+        id: bytes(state.id.as_uuid()),
+        revision: state.revision,
+        name: state.name,
+        mtu: u32::from(state.mtu),
+        subnets: state.subnets.into_iter().map(subnet_to_wire).collect(),
+        ports: state.ports.into_iter().map(port_to_wire).collect(),
+        routers: state
+            .routers
+            .into_iter()
+            .map(|leg| wire::RouterLeg { router: leg.router, address: leg.address.to_string(), mac: leg.mac })
+            .collect(),
+        host_access: state.host_access,
+        host_address: state.host_address.map(|address| address.to_string()).unwrap_or_default(),
+    }
+}
+
+fn subnet_to_wire(subnet: driver::Subnet) -> wire::SubnetState {
+    let route = |(destination, hop): (ipnet::IpNet, std::net::IpAddr)| wire::Route {
+        destination: destination.to_string(),
+        next_hop: hop.to_string(),
+    };
+    wire::SubnetState {
+        cidr: subnet.cidr.to_string(),
+        gateway: subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        dhcp: subnet.dhcp,
+        dns: subnet.dns.iter().map(ToString::to_string).collect(),
+        routes: subnet.routes.into_iter().map(route).collect(),
+    }
+}
+
+fn port_to_wire(port: driver::PortState) -> wire::PortState {
+    wire::PortState {
+        id: bytes(port.id.as_uuid()),
+        guest: bytes(port.guest.as_uuid()),
+        mac: port.mac,
+        addresses: port.addresses.iter().map(ToString::to_string).collect(),
+        allowed_pairs: port.allowed_pairs.iter().map(ToString::to_string).collect(),
+        host_name: port.host_name,
+        secured: port.secured,
+        rules: port.rules.into_iter().map(rule_to_wire).collect(),
+        metadata: port
+            .metadata
+            .into_iter()
+            .map(|(path, content)| wire::MetadataFile { path, content: content.into() })
+            .collect(),
+    }
+}
+
+fn rule_to_wire(rule: driver::Rule) -> wire::Rule {
+    use wire::rule::Protocol;
+    let range = |from: u16, to: u16| wire::PortRange { from: u32::from(from), to: u32::from(to) };
+    let protocol = match rule.protocol {
+        driver::Protocol::Any => None,
+        driver::Protocol::Tcp(from, to) => Some(Protocol::Tcp(range(from, to))),
+        driver::Protocol::Udp(from, to) => Some(Protocol::Udp(range(from, to))),
+        driver::Protocol::Icmp(kind, code) => {
+            Some(Protocol::Icmp(wire::Icmp { r#type: kind.map(u32::from), code: code.map(u32::from) }))
+        }
+        driver::Protocol::Number(number) => Some(Protocol::Number(u32::from(number))),
+    };
+    wire::Rule {
+        egress: match rule.direction {
+            driver::Direction::Egress => true,
+            driver::Direction::Ingress => false,
+        },
+        ipv6: rule.ipv6,
+        protocol,
+        remotes: rule.remotes.iter().map(ToString::to_string).collect(),
+        remote_any: rule.remote_any,
+    }
+}

@@ -1,0 +1,91 @@
+//! What nodes tell of guests, into the servers' records.
+
+use proto::agent::v1::{GuestReport, GuestState};
+use store::{CommitError, Reader, Record, Revision, Txn, View};
+use world::{Wall, World};
+
+use super::UnknownGuest;
+use crate::server::{Fault, Server, ServerId, VmState};
+
+/// Tries before a report is put off; the node sends it again.
+const TRIES: usize = 10;
+
+/// Records what `node` tells of its guests. Returns those that the cell does not know.
+pub(super) async fn record(
+    world: &World,
+    view: &View,
+    node: &str,
+    reports: &[GuestReport],
+) -> Result<Vec<UnknownGuest>, String> {
+    let mut unknown = Vec::new();
+    for report in reports {
+        let id = ids::uuid::Uuid::from_slice(&report.guest).map_err(|error| error.to_string())?;
+        let id = ServerId::from_uuid(id);
+        if !one(world, view, node, id, report).await? {
+            unknown.push(UnknownGuest { guest: id.to_string(), state: report.state().as_str_name().to_owned() });
+        }
+    }
+    Ok(unknown)
+}
+
+/// `false`: the cell has nothing that belongs to this guest.
+async fn one(world: &World, view: &View, node: &str, id: ServerId, report: &GuestReport) -> Result<bool, String> {
+    for _ in 0..TRIES {
+        let found = view.read(|reader| known(reader, id)).await.map_err(|error| error.to_string())?;
+        let (server, has_claim) = found.map_err(|error| error.to_string())?;
+        let Some((server, revision)) = server else { return Ok(has_claim) };
+        let Some(changed) = changed(&server, node, report, world.wall()) else { return Ok(true) };
+        let mut txn = Txn::new();
+        txn.replace(changed.key(), revision, changed.encode());
+        match view.store().commit(txn).await {
+            Ok(_) => {
+                tracing::info!(server = %id, node, state = changed.vm_state(), run = report.run, "a guest changed by itself");
+                return Ok(true);
+            }
+            Err(CommitError::Conflict { .. } | CommitError::Unknown { .. }) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err("others keep changing this server's record".into())
+}
+
+type Known = (Option<(Server, Revision)>, bool);
+
+/// The server, and whether anything of it is claimed (a server that vanished for its tenant is still known).
+fn known(reader: &Reader<'_>, id: ServerId) -> Result<Known, store::DecodeError> {
+    let claimed = reader.entry(&placement::Claim::key_of(&id.consumer())).is_some();
+    Ok((reader.get::<Server>(&id)?, claimed))
+}
+
+/// The server as the report makes it; `None` if the report changes nothing, is about an older run, or comes from a
+/// node that does not have the server.
+fn changed(server: &Server, node: &str, report: &GuestReport, now: Wall) -> Option<Server> {
+    if server.node.as_deref().is_some_and(|own| own != node) || report.run < server.run {
+        return None;
+    }
+    let state = match report.state() {
+        GuestState::Running => VmState::Active,
+        GuestState::Paused => VmState::Paused,
+        GuestState::Stopped => VmState::Stopped,
+        GuestState::Absent | GuestState::Unspecified => return None,
+    };
+    let mut changed = server.clone();
+    match server.state {
+        // The boot that is under way says when it runs; that it has ended by itself is news even so.
+        VmState::Building => {
+            if state != VmState::Stopped || report.run == 0 {
+                return None;
+            }
+            (changed.run, changed.state) = (report.run, VmState::Stopped);
+        }
+        VmState::Error if server.node.is_none() => return None,
+        VmState::Active | VmState::Stopped | VmState::Paused | VmState::Error => {
+            (changed.run, changed.state) = (report.run, state);
+            changed.fault = (state == VmState::Stopped && !report.cause.is_empty() && report.cause != "powered off")
+                .then(|| Fault { code: 500, message: report.cause.clone(), at: now });
+        }
+    }
+    let same = changed.run == server.run && changed.state == server.state;
+    changed.updated = now;
+    (!same).then_some(changed)
+}

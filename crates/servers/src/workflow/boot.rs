@@ -1,0 +1,314 @@
+//! Boots a server. The order is the contract: claim all, then build, then hand over.
+//!
+//! `Claim` (store): capacity on one node, addresses, ports: one manifest. `Build` (call): everything on that node.
+//! `HandOver` (store): ACTIVE, control passes to the user. A node that refuses, or to which nothing could be sent, is
+//! left and the next one tried; after an unknown outcome nothing moves on until the node has answered.
+
+use async_trait::async_trait;
+use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
+use placement::{Claim as CapacityClaim, ClaimError, Node};
+use proto::agent::v1::{Build as BuildOrder, Destroy, perform_request::Act};
+use proto::compute::state::v1::ServerWorkState;
+use proto::scheduler::v1::scheduler_service_client::SchedulerServiceClient;
+use proto::scheduler::v1::{SelectRequest, SelectResponse};
+use store::{Reader, Record, Txn};
+
+use super::common::{self, Ordered};
+use super::{Context, VERSION};
+use crate::BY_GROUP;
+use crate::accept;
+use crate::guest;
+use crate::server::{Card, Fault, Server, Task, VmState};
+
+/// The workflow's name.
+pub const BOOT: &str = "server.boot";
+/// Nodes that one decision proposes: a lost race costs no second decision.
+const CANDIDATES: u32 = 4;
+/// Nodes that are tried before a boot is given up.
+const NODES_TRIED_MAX: usize = 3;
+
+pub(super) fn workflow(context: &Context) -> Workflow {
+    Workflow::new::<ServerWorkState>(
+        BOOT,
+        VERSION,
+        3,
+        vec![Box::new(Claim(context.clone())), Box::new(Build(context.clone())), Box::new(HandOver)],
+        Booting,
+    )
+}
+
+struct Claim(Context);
+
+#[async_trait]
+impl Step<ServerWorkState> for Claim {
+    fn name(&self) -> &'static str {
+        "claim manifest"
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Store
+    }
+
+    async fn run(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Advance, StepError> {
+        let Some((server, _)) = common::server(cx).await? else {
+            return Err(StepError::refused("the server is gone"));
+        };
+        if state.excluded.len() >= NODES_TRIED_MAX {
+            return Err(StepError::refused(&state.last_error));
+        }
+        let decision = self.select(cx, &server, state).await?;
+        let mut short = None;
+        for host in &decision.hosts {
+            let planned = cx.view.read(|reader| manifest(&self.0, cx, reader, &server, host)).await?;
+            match planned {
+                Ok((txn, node, guard)) => {
+                    cx.hold(guard);
+                    state.provider = crate::stored::bytes(node.provider.as_uuid());
+                    state.node = node.name;
+                    return Ok(Advance::Done(txn));
+                }
+                Err(Shortage::Capacity(error)) => short = Some(error.to_string()),
+                Err(Shortage::Final(error)) => return Err(error),
+            }
+        }
+        if let Some(reason) = short {
+            // Decided on a view that others overtook: decide again.
+            return Err(StepError::Retry { reason, unknown: false });
+        }
+        Err(StepError::refused(no_valid_host(&decision, &state.last_error)))
+    }
+
+    async fn undo(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Txn, StepError> {
+        let id = common::subject(cx)?;
+        let txn = cx.view.read(|reader| release(reader, id)).await??;
+        if !state.node.is_empty() {
+            state.excluded.push(std::mem::take(&mut state.node));
+        }
+        state.last_error = cx.failure.clone().unwrap_or_default();
+        Ok(txn)
+    }
+}
+
+impl Claim {
+    async fn select(
+        &self,
+        cx: &StepCx,
+        server: &Server,
+        state: &ServerWorkState,
+    ) -> Result<SelectResponse, StepError> {
+        let (group_policy, group_hosts) = cx.view.read(|reader| group_of(reader, server)).await?;
+        let request = SelectRequest {
+            resources: server.resources(),
+            availability_zone: server.zone.clone().unwrap_or_default(),
+            host: server.wanted_host.clone().unwrap_or_default(),
+            excluded: state.excluded.clone(),
+            group_policy,
+            group_hosts,
+            limit: CANDIDATES,
+            subject: crate::stored::bytes(server.id.as_uuid()),
+        };
+        let mut client = SchedulerServiceClient::new(cx.peers.channel(&self.0.scheduler, &cx.cx));
+        // Choosing changes nothing, so whatever went wrong may be tried again.
+        let retry = |error: rpc::Error| StepError::Retry { reason: error.to_string(), unknown: false };
+        let response = client.select(request).await.map_err(rpc::Error::from).map_err(retry)?;
+        Ok(response.into_inner())
+    }
+}
+
+/// The policy of the server's group and the nodes of its other members.
+fn group_of(reader: &Reader<'_>, server: &Server) -> (String, Vec<String>) {
+    let Some(group) = &server.group else { return (String::new(), Vec::new()) };
+    let policy = accept::group_policy(reader, group).unwrap_or_default();
+    let members = reader.by::<Server>(BY_GROUP, group).filter_map(Result::ok);
+    let others = members.filter(|(member, _)| member.id != server.id);
+    let mut hosts: Vec<String> = others.filter_map(|(member, _)| accept::placed_on(reader, &member)).collect();
+    hosts.sort();
+    hosts.dedup();
+    (policy, hosts)
+}
+
+enum Shortage {
+    /// This node has no room any more.
+    Capacity(ClaimError),
+    /// No node will do.
+    Final(StepError),
+}
+
+/// Everything that the server needs on `host`, as one transaction.
+fn manifest(
+    context: &Context,
+    cx: &StepCx,
+    reader: &Reader<'_>,
+    server: &Server,
+    host: &str,
+) -> Result<(Txn, Node, networks::Picked), Shortage> {
+    let fatal = |error: &dyn std::fmt::Display| Shortage::Final(StepError::refused(error));
+    let found = reader.get::<Node>(&host).map_err(|error| fatal(&error))?;
+    let (node, _) = found.ok_or_else(|| Shortage::Final(StepError::Retry {
+        reason: format!("the node {host} is gone"),
+        unknown: false,
+    }))?;
+    let mut txn = Txn::new();
+    let claim = CapacityClaim {
+        consumer: server.id.consumer(),
+        provider: node.provider,
+        resources: server.resources(),
+        project: server.project.to_string(),
+        user: server.user.to_string(),
+    };
+    placement::claim::take(reader, &claim, &mut txn).map_err(|error| match error {
+        error @ (ClaimError::NoRoom { .. } | ClaimError::NoProvider(_)) => Shortage::Capacity(error),
+        ClaimError::Damaged(error) => fatal(&error),
+    })?;
+    let who = networks::Who { project: server.project.clone(), admin: false };
+    let mut plan = networks::Plan::new(reader, cx.cx.world(), &context.picks, &who);
+    let requests: Vec<networks::PortRequest> = server.cards.iter().map(Card::request).collect();
+    let groups: Vec<networks::GroupId> = server.security_groups.iter().filter_map(|(id, _)| id.parse().ok()).collect();
+    let needs = networks::ServerNeeds {
+        server: server.id.guest(),
+        requests: &requests,
+        groups: &groups,
+        host_name: &server.host_name,
+        node: Some(&node.name),
+        zone: &node.zone,
+    };
+    networks::server_ports(&mut plan, &needs).map_err(|error| fatal(&error))?;
+    let (ports, picked) = plan.finish();
+    txn.merge(ports);
+    Ok((txn, node, picked))
+}
+
+fn release(reader: &Reader<'_>, id: crate::ServerId) -> Result<Txn, StepError> {
+    let mut txn = Txn::new();
+    placement::claim::release(reader, id.consumer(), &mut txn)?;
+    let (ports, _) = networks::release_ports(reader, id.guest()).map_err(StepError::fatal)?;
+    txn.merge(ports);
+    Ok(txn)
+}
+
+fn no_valid_host(decision: &SelectResponse, last_error: &str) -> String {
+    let reasons: Vec<String> =
+        decision.refusals.iter().map(|refusal| format!("{} × {}", refusal.count, refusal.reason)).collect();
+    let mut text = format!("No valid host was found. {}", reasons.join(", "));
+    if reasons.is_empty() {
+        text.push_str("There are no hosts");
+    }
+    if !last_error.is_empty() {
+        text = format!("{text}; the last host tried: {last_error}");
+    }
+    text
+}
+
+struct Build(Context);
+
+#[async_trait]
+impl Step<ServerWorkState> for Build {
+    fn name(&self) -> &'static str {
+        "build on node"
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Call
+    }
+
+    async fn run(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Advance, StepError> {
+        let id = common::subject(cx)?;
+        let order: BuildOrder =
+            cx.view.read(|reader| guest::build(reader, id, &state.node)).await?.map_err(StepError::fatal)?;
+        match common::order(&self.0, cx, &state.node, Act::Build(order)).await? {
+            Ordered::Done(response) => {
+                common::note(state, &response);
+                Ok(Advance::Done(Txn::new()))
+            }
+            Ordered::Refused(reason) => Err(StepError::Failed { reason, clean: true, resume: Some(0) }),
+            Ordered::Away(reason) if cx.maybe_sent => Err(StepError::Retry { reason, unknown: true }),
+            Ordered::Away(reason) => Err(StepError::Failed { reason, clean: true, resume: Some(0) }),
+        }
+    }
+
+    async fn undo(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Txn, StepError> {
+        let destroy = Act::Destroy(Destroy { networks: Vec::new() });
+        match common::order(&self.0, cx, &state.node, destroy).await? {
+            Ordered::Done(_) => Ok(Txn::new()),
+            Ordered::Refused(reason) | Ordered::Away(reason) => Err(StepError::Retry { reason, unknown: true }),
+        }
+    }
+}
+
+struct HandOver;
+
+#[async_trait]
+impl Step<ServerWorkState> for HandOver {
+    fn name(&self) -> &'static str {
+        "hand over"
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Store
+    }
+
+    async fn run(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Advance, StepError> {
+        let Some((mut server, revision)) = common::server(cx).await? else {
+            return Err(StepError::fatal("the server is gone"));
+        };
+        let now = cx.cx.world().wall();
+        // News of this very run may have come first: a guest that ended at once is not shown as running.
+        if server.run < state.run {
+            server.state = VmState::Active;
+            server.run = state.run;
+        }
+        (server.task, server.node, server.updated) = (None, Some(state.node.clone()), now);
+        server.launched = server.launched.or(Some(now));
+        let mut txn = Txn::new();
+        txn.replace(server.key(), revision, server.encode());
+        Ok(Advance::Done(txn))
+    }
+
+    async fn undo(&self, _cx: &StepCx, _state: &mut ServerWorkState) -> Result<Txn, StepError> {
+        // It is the last step: its own commit ends the work, so it is never done and then undone.
+        Ok(Txn::new())
+    }
+}
+
+struct Booting;
+
+#[async_trait]
+impl Conclusion<ServerWorkState> for Booting {
+    async fn failing(&self, cx: &StepCx, _state: &mut ServerWorkState, reason: &str) -> Result<Txn, StepError> {
+        let mut txn = Txn::new();
+        if let Some((mut server, revision)) = common::server(cx).await? {
+            if server.task == Some(Task::Deleting) {
+                // Nobody waits for a node any more: the tenant's server is gone, its claims stay with this work.
+                txn.remove(server.key(), revision);
+                accept::refund(&server, &mut txn);
+                accept::refund_ports(&server, &mut txn);
+                return Ok(txn);
+            }
+            let now = cx.cx.world().wall();
+            (server.state, server.task, server.updated) = (VmState::Error, None, now);
+            server.fault = Some(Fault { code: 500, message: reason.to_owned(), at: now });
+            txn.replace(server.key(), revision, server.encode());
+        }
+        Ok(txn)
+    }
+
+    async fn ended(
+        &self,
+        cx: &StepCx,
+        _state: &ServerWorkState,
+        outcome: &Outcome,
+        times: &[StepTime],
+    ) -> Result<Txn, StepError> {
+        let mut txn = common::finish_action(cx, outcome, times).await?;
+        match outcome {
+            Outcome::Succeeded => {}
+            Outcome::Failed(_) => {
+                if let Some((server, revision)) = common::server(cx).await? {
+                    txn.unchanged(server.key(), revision);
+                    accept::refund_ports(&server, &mut txn);
+                }
+            }
+        }
+        Ok(txn)
+    }
+}

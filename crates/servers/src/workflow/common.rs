@@ -1,0 +1,95 @@
+//! What the steps share: reading their server, giving orders to a node, concluding an action.
+
+use coordinator::{Outcome, StepCx, StepError, StepTime};
+use prost::Message;
+use proto::agent::v1 as wire;
+use proto::agent::v1::agent_service_client::AgentServiceClient;
+use proto::compute::state::v1::{ServerWork, ServerWorkState};
+use rpc::Verdict;
+use store::{Record, Revision, Txn};
+
+use super::Context;
+use crate::action::Action;
+use crate::server::{Server, ServerId};
+use crate::stored::bytes;
+
+/// The server that the work is about.
+pub(super) fn subject(cx: &StepCx) -> Result<ServerId, StepError> {
+    cx.subject.parse().map_err(StepError::fatal)
+}
+
+/// What was asked.
+pub(super) fn asked(cx: &StepCx) -> Result<ServerWork, StepError> {
+    ServerWork::decode(cx.input.clone()).map_err(StepError::fatal)
+}
+
+/// The server's record, if it still exists.
+pub(super) async fn server(cx: &StepCx) -> Result<Option<(Server, Revision)>, StepError> {
+    let id = subject(cx)?;
+    Ok(cx.view.read(|reader| reader.get::<Server>(&id)).await??)
+}
+
+/// How an order to a node went.
+pub(super) enum Ordered {
+    /// Done; the guest is as told.
+    Done(wire::PerformResponse),
+    /// Nothing happened: the node refused, and nothing of the order exists there.
+    Refused(String),
+    /// Nothing was sent: the node does not attend.
+    Away(String),
+}
+
+/// Gives `act` to `node` and waits for it to be done.
+pub(super) async fn order(
+    context: &Context,
+    cx: &StepCx,
+    node: &str,
+    act: wire::perform_request::Act,
+) -> Result<Ordered, StepError> {
+    let Some(target) = context.attendance.target(node) else {
+        return Ok(Ordered::Away(format!("the node {node} is away")));
+    };
+    let request = wire::PerformRequest {
+        work: Some(wire::WorkRef {
+            work: bytes(cx.work.as_uuid()),
+            epoch: cx.epoch.as_u64(),
+            step: cx.order,
+            floor: cx.floor.as_u64(),
+            created: cx.created.as_u64(),
+        }),
+        guest: bytes(subject(cx)?.as_uuid()),
+        act: Some(act),
+    };
+    let mut client = AgentServiceClient::new(cx.peers.channel(&target, &cx.cx));
+    match client.perform(request).await.map_err(rpc::Error::from) {
+        Ok(response) => Ok(Ordered::Done(response.into_inner())),
+        Err(error) => match error.verdict {
+            Verdict::No => Ok(Ordered::Refused(error.reason)),
+            Verdict::NotNow | Verdict::Unknown => Err(error.into()),
+        },
+    }
+}
+
+/// Adds to `txn` that the action behind this work has ended.
+pub(super) async fn finish_action(cx: &StepCx, outcome: &Outcome, times: &[StepTime]) -> Result<Txn, StepError> {
+    let mut txn = Txn::new();
+    let id = subject(cx)?;
+    let request = cx.cx.request().map(|request| request.to_string()).unwrap_or_default();
+    let key = Action::key_for(id, &request);
+    let found = cx.view.read(|reader| reader.entry(&key).map(Action::decode_entry).transpose()).await??;
+    if let Some((mut action, revision)) = found {
+        let failure = match outcome {
+            Outcome::Succeeded => None,
+            Outcome::Failed(reason) => Some(reason.as_str()),
+        };
+        action.finished(cx.cx.world().wall(), failure, times);
+        txn.replace(key, revision, action.encode());
+    }
+    Ok(txn)
+}
+
+/// Takes over what a node said of a guest after an order.
+pub(super) fn note(state: &mut ServerWorkState, response: &wire::PerformResponse) {
+    state.guest_state = response.state.unsigned_abs();
+    state.run = response.run;
+}
