@@ -11,13 +11,15 @@ use crate::names::{self, BRIDGE, Mac};
 use crate::plan::{Leg, Plan};
 use crate::tools::{Link, Links, Route};
 
-/// Makes the bridge if it is missing. It is not up yet: settings of the device come before.
+/// Makes the bridge if it is missing. It is not up yet: settings of the device come before. It learns nothing from
+/// frames for the bridge protocols, since those pass it without having been looked at by the rules.
 pub(crate) fn create_bridge(plan: &Plan<'_>, found: &Links) -> Vec<String> {
     if found.contains_key(BRIDGE) {
         return Vec::new();
     }
     vec![format!(
-        "link add name {BRIDGE} address {} mtu {} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        "link add name {BRIDGE} address {} mtu {} type bridge stp_state 0 forward_delay 0 mcast_snooping 0 \
+         no_linklocal_learn 1",
         plan.bridge_mac, plan.state.mtu
     )]
 }

@@ -156,8 +156,8 @@ fn to_devices(text: &mut String, plan: &Plan<'_>) {
         line(text, format_args!("    accept"));
         line(text, format_args!("  }}"));
     }
-    // Frames for the bridge protocols themselves come here without having passed the first chain, and the bridge would
-    // learn a false sender from them. What did pass it has a mark.
+    // Most frames for the bridge protocols themselves come here without having passed the first chain. What did pass it
+    // has a mark.
     line(text, format_args!("  chain entering {{"));
     line(text, format_args!("    type filter hook input priority -200; policy drop;"));
     line(text, format_args!("    meta mark != 0 accept"));

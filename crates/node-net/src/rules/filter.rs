@@ -15,6 +15,7 @@ pub(super) fn table(text: &mut String, plan: &Plan<'_>) {
     for port in plan.ports.iter().filter(|port| port.state.secured) {
         group_rules(text, port);
     }
+    arriving(text);
     forward(text, plan);
     input(text, plan);
     if plan.state.host_access {
@@ -92,6 +93,15 @@ fn protocol(rule: &Rule) -> Vec<String> {
         }
         Protocol::Number(number) => vec![format!("meta l4proto {number}")],
     }
+}
+
+/// The bridge hands frames for the link layer's own discovery (LLDP) to the tap's device without asking any rule, and
+/// they may hold anything. What comes from guests otherwise comes by way of the bridge.
+fn arriving(text: &mut String) {
+    line(text, format_args!("  chain arriving {{"));
+    line(text, format_args!("    type filter hook prerouting priority raw; policy drop;"));
+    line(text, format_args!("    iifname {} accept", braces([BRIDGE, HOST_LINK, "lo"])));
+    line(text, format_args!("  }}"));
 }
 
 fn forward(text: &mut String, plan: &Plan<'_>) {

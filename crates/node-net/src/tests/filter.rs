@@ -100,9 +100,6 @@ fn the_bridge_learns_nothing_false() {
     }
     from.send(&ethernet(mac(&b.mac), mac(&a.mac), 0x0800, &udp4((a.v4(), 9), (b.v4(), 9), b"good")));
     let namespace = format!("ms-lf-{}", network.id);
-    crate::tools::ip(&["netns"]).unwrap();
-    println!("DEBUG {}", String::from_utf8(std::process::Command::new("/usr/sbin/bridge").args(["-n", &namespace, "fdb", "show"]).output().unwrap().stdout).unwrap());
-    println!("a {} {} b {} {}", a.mac, crate::names::tap(network.ports[0].id), b.mac, crate::names::tap(network.ports[1].id));
     at.until(|frame| frames::holds(frame, b"good"));
     let shown =
         std::process::Command::new("/usr/sbin/bridge").args(["-n", &namespace, "fdb", "show"]).output().unwrap();
