@@ -28,7 +28,7 @@ impl Core {
         if let Some(outcome) = ended {
             return self.remembered(ticket, &order, outcome.answer(), rose || floor_rose, out);
         }
-        if self.join(ticket, &order) {
+        if self.join(ticket, &order, out) {
             if rose {
                 // The reply comes behind the end of the act in the log, and so behind this.
                 self.append(vec![seen(&order)], Then::Nothing, out);
@@ -51,7 +51,7 @@ impl Core {
     }
 
     /// Lets `ticket` wait for the act or the waiting order that is this very step.
-    fn join(&mut self, ticket: Ticket, order: &Order) -> bool {
+    fn join(&mut self, ticket: Ticket, order: &Order, out: &mut Vec<Effect>) -> bool {
         let tickets = match self.doing.get_mut(&order.guest) {
             Some(doing) if doing.is_step(order.work, order.step) => &mut doing.tickets,
             Some(_) | None => {
@@ -63,7 +63,8 @@ impl Core {
             }
         };
         if tickets.len() >= TICKETS_MAX {
-            tickets.remove(0);
+            let refusal = Refusal::Unknown("too many callers wait for this step".into());
+            out.push(Effect::Reply(tickets.remove(0), Err(refusal)));
         }
         tickets.push(ticket);
         true

@@ -1,0 +1,158 @@
+//! Being there for the coordinators: attending each, and telling them what guests do by themselves.
+//!
+//! A broken stream is opened again after a pause that grows and is never the same on two nodes; the guests know nothing
+//! of it. A report goes to one coordinator after the other until one has taken note.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::{Input, Note};
+use driver::{GuestId, Run};
+use parking_lot::Mutex;
+use proto::coordinator::v1::nodes_service_client::NodesServiceClient;
+use proto::coordinator::v1::{AttendRequest, ReportRequest};
+use rpc::{Target, Verdict};
+use telemetry::Cx;
+use tokio::sync::Notify;
+use world::World;
+
+use crate::node::Node;
+use crate::wire;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// An answer that takes longer is not waited for.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Guests in one report.
+const REPORT_GUESTS_MAX: usize = 500;
+
+/// News that no coordinator has taken note of.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    notes: Mutex<BTreeMap<GuestId, Note>>,
+    wake: Notify,
+}
+
+impl Outbox {
+    /// Replaces what was to be told of the guest.
+    pub(crate) fn put(&self, note: Note) {
+        self.notes.lock().insert(note.guest, note);
+        self.wake.notify_one();
+    }
+
+    fn next(&self) -> Vec<Note> {
+        self.notes.lock().values().take(REPORT_GUESTS_MAX).cloned().collect()
+    }
+
+    fn told(&self, guest: GuestId, run: Run) {
+        let mut notes = self.notes.lock();
+        if notes.get(&guest).is_some_and(|note| note.run == run) {
+            notes.remove(&guest);
+        }
+    }
+}
+
+/// A pause that doubles up to a bound; what is slept is between half of it and all.
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    fn new() -> Pauses {
+        Pauses { next: PAUSE_FIRST }
+    }
+
+    async fn rest(&mut self, world: &World) {
+        let half = self.next / 2;
+        let more = world.random_below(u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1));
+        self.next = (self.next * 2).min(PAUSE_MAX);
+        world.sleep(half + Duration::from_micros(more)).await;
+    }
+}
+
+impl Node {
+    /// Begins to attend every coordinator, and to report.
+    pub(crate) fn attend(self: &Arc<Self>) {
+        for target in self.config.coordinators.clone() {
+            self.world.spawn("agent attend", Arc::clone(self).attend_one(target));
+        }
+        self.world.spawn("agent report", Arc::clone(self).report());
+    }
+
+    async fn attend_one(self: Arc<Self>, target: Target) {
+        let mut pauses = Pauses::new();
+        loop {
+            match self.attend_once(&target, &mut pauses).await {
+                Ok(()) => tracing::info!(node = self.name(), %target, "the coordinator has gone"),
+                Err(error) => tracing::debug!(node = self.name(), %target, %error, "not attending"),
+            }
+            pauses.rest(&self.world).await;
+        }
+    }
+
+    /// Attends until the stream ends.
+    async fn attend_once(&self, target: &Target, pauses: &mut Pauses) -> Result<(), tonic::Status> {
+        let cx = Cx::root(&self.config.ring, None, self.world.now() + ANSWER_WAIT_MAX);
+        let mut client = NodesServiceClient::new(self.config.peers.channel(target, &cx));
+        let mut stream = client.attend(self.attendance()).await?.into_inner();
+        while let Some(welcome) = stream.message().await? {
+            *pauses = Pauses::new();
+            tracing::info!(node = self.name(), coordinator = welcome.coordinator, "attending");
+        }
+        Ok(())
+    }
+
+    fn attendance(&self) -> AttendRequest {
+        let capacity = self.config.driver.capacity();
+        AttendRequest {
+            endpoint: self.config.endpoint.clone(),
+            boot_id: self.config.boot_id.clone(),
+            vcpus: capacity.vcpus,
+            memory_mib: capacity.memory_mib,
+            disk_gib: capacity.disk_gib,
+            hypervisor: capacity.hypervisor,
+            hypervisor_version: capacity.hypervisor_version,
+            facts: capacity.facts,
+            guests: self.notes().iter().map(wire::report).collect(),
+            release: self.config.release.clone(),
+        }
+    }
+
+    async fn report(self: Arc<Self>) {
+        let mut pauses = Pauses::new();
+        let mut turn = 0;
+        loop {
+            let notes = self.outbox.next();
+            if notes.is_empty() || self.config.coordinators.is_empty() {
+                self.outbox.wake.notified().await;
+                continue;
+            }
+            let target = &self.config.coordinators[turn % self.config.coordinators.len()];
+            match self.report_once(target, &notes).await {
+                Ok(()) => pauses = Pauses::new(),
+                Err(error) if error.verdict == Verdict::No => {
+                    tracing::warn!(node = self.name(), %target, %error, "a report was refused, and is not sent again");
+                }
+                Err(error) => {
+                    tracing::debug!(node = self.name(), %target, %error, "a report was not taken");
+                    turn += 1;
+                    pauses.rest(&self.world).await;
+                    continue;
+                }
+            }
+            for note in notes {
+                self.outbox.told(note.guest, note.run);
+                self.feed(Input::Reported(note.guest, note.run));
+            }
+        }
+    }
+
+    async fn report_once(&self, target: &Target, notes: &[Note]) -> Result<(), rpc::Error> {
+        let cx = Cx::root(&self.config.ring, None, self.world.now() + ANSWER_WAIT_MAX);
+        let (cx, mut span) = cx.span("agent.report");
+        let mut client = NodesServiceClient::new(self.config.peers.channel(target, &cx));
+        let request = ReportRequest { guests: notes.iter().map(wire::report).collect() };
+        span.note(client.report(request).await.map(|_| ()).map_err(rpc::Error::from))
+    }
+}
