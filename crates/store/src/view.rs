@@ -88,6 +88,9 @@ impl View {
     }
 
     /// Runs `read` on whatever state the view has: for decisions that a commit checks again.
+    ///
+    /// `read` runs under the view's lock, here and in [`View::read`]: it must be short, and must not look at the view again
+    /// but through its [`Reader`], or it may wait for itself.
     pub fn peek<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> T {
         read(&Reader { inner: &self.inner.read() })
     }

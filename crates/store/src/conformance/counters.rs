@@ -60,4 +60,10 @@ pub(super) async fn summed(store: Arc<dyn Store>) {
     assert_eq!((counter(&store, "counter").await, counter(&store, "other").await), (6, 1));
     let txn = once("1", |txn| txn.add(key("counter"), 2, Some(50)).add(key("counter"), 2, Some(9)));
     assert_eq!(store.commit(txn).await, Err(over(6, 4, 9)), "the sum counts, against the lowest limit");
+    let txn = once("2", |txn| txn.add(key("counter"), -1, Some(0)).add(key("counter"), 3, None));
+    store.commit(txn).await.expect("a decrease brings no limit along");
+    assert_eq!(counter(&store, "counter").await, 8);
+    let txn = once("3", |txn| txn.add(key("counter"), i64::MAX, None).add(key("counter"), i64::MAX, None));
+    let result = store.commit(txn).await;
+    assert!(matches!(result, Err(CommitError::Invalid(_))), "a sum that no counter can hold: {result:?}");
 }

@@ -192,12 +192,16 @@ impl Txn {
         self.unchanged(key.clone(), revision).delete(key)
     }
 
-    /// Moves a counter; several moves of one counter become one (the lowest limit counts).
+    /// Moves a counter; several moves of one counter become one. The lowest limit of an increase counts.
     pub fn add(&mut self, key: Key, delta: i64, limit: Option<u64>) -> &mut Txn {
+        // A decrease has no limit of its own, so it must not lower that of an increase it is summed with.
+        let limit = limit.filter(|_| delta > 0);
         for op in &mut self.ops {
             match op {
+                // A sum that no counter could hold is left as two moves, which every engine refuses.
                 Op::Add { key: there, delta: sum, limit: bound } if *there == key => {
-                    *sum = sum.saturating_add(delta);
+                    let Some(both) = sum.checked_add(delta) else { break };
+                    *sum = both;
                     *bound = match (*bound, limit) {
                         (Some(one), Some(other)) => Some(one.min(other)),
                         (one, other) => one.or(other),
