@@ -42,6 +42,7 @@ fn from_port(text: &mut String, plan: &Plan<'_>, port: &PlannedPort<'_>) {
     let capture = format!("ip daddr {METADATA} meta pkttype set host ether daddr set {} accept", plan.bridge_mac);
     line(text, format_args!("  chain from_{tap} {{"));
     line(text, format_args!("    meta mark set {:#010x}", mark_of(port.index)));
+    limits(text);
     if port.state.secured {
         // By the bytes of the frame: of a tagged frame the kernel would tell the type of what is inside.
         line(text, format_args!("    ether saddr != {} drop", port.mac));
@@ -61,6 +62,19 @@ fn from_port(text: &mut String, plan: &Plan<'_>, port: &PlannedPort<'_>) {
         ip(text, port, &v4, &capture);
         ip6(text, port, &v6);
     }
+}
+
+/// What costs the node work is limited for each port, so that a flood of one guest does not delay the others'.
+fn limits(text: &mut String) {
+    line(text, format_args!("    udp dport 67 limit rate over 20/second burst 20 packets drop"));
+    line(text, format_args!("    icmpv6 type nd-router-solicit limit rate over 5/second burst 5 packets drop"));
+    line(
+        text,
+        format_args!(
+            "    ip daddr {METADATA} tcp flags & (fin | syn | rst | ack) == syn limit rate over 50/second burst 100 \
+             packets drop"
+        ),
+    );
 }
 
 /// What the port may claim to be, IPv6 link-local included. Smaller ranges that lie in larger ones are left out: nft

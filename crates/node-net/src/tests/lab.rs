@@ -99,6 +99,10 @@ impl Guest {
         in_namespace(&space::path(&self.namespace), f)
     }
 
+    pub(super) fn remove(&self) {
+        space::remove(&self.namespace).unwrap();
+    }
+
     pub(super) fn v4(&self) -> IpAddr {
         self.addresses[0].addr()
     }

@@ -1,11 +1,16 @@
 //! Being run again, restarted, killed half-way, removed.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use driver::NetworkState;
 
 use super::lab::{Lab, echoes};
 use super::samples::{self, join};
-use crate::{NetError, names, space, tools};
+use crate::{Config, NetError, NodeNet, names, space, tools};
 
 fn rules_and_addresses(namespace: &str) -> (String, String) {
     let rules = || Ok(std::process::Command::new("/usr/sbin/nft").args(["list", "ruleset"]).output()?.stdout);
@@ -137,4 +142,86 @@ fn making_a_network_and_plugging_a_port_are_quick() {
     println!("network {:?}, port {:?}", best[0], best[1]);
     // The best of five, so that other work on the machine does not fail it.
     assert!(best[0] < Duration::from_millis(300) && best[1] < Duration::from_millis(50), "{best:?}");
+}
+
+/// What the victim does over and over, and where it is killed.
+const STEPS: [&str; 5] = ["make", "plug", "change", "unplug", "remove"];
+
+fn full(revision: u64) -> NetworkState {
+    let mut network = samples::network(50);
+    network.revision = revision;
+    network.host_access = true;
+    join(&mut network, 50, "r50");
+    network
+}
+
+/// Goes round until it is killed, and says where it is.
+fn be_the_victim() {
+    let net = NodeNet::open(&Config { tag: "kl".into() }).unwrap();
+    let mut revision = 1;
+    loop {
+        for step in STEPS {
+            println!("\nstep {step}");
+            let network = full(revision);
+            let port = network.ports[0].id;
+            match step {
+                "make" => net.ensure(&network).unwrap(),
+                "plug" => drop(net.plug(network.id, port).unwrap()),
+                "change" => {
+                    let mut other = network;
+                    other.routers.pop();
+                    other.host_access = false;
+                    other.subnets.pop();
+                    net.ensure(&other).unwrap();
+                }
+                "unplug" => net.unplug(network.id, port).unwrap(),
+                _ => net.remove(network.id).unwrap(),
+            }
+            revision += 1;
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "kills a process at moments that only real time can give")]
+fn killed_anywhere_it_is_made_whole_again() {
+    const VICTIM: &str = "NODE_NET_VICTIM";
+    if std::env::var_os(VICTIM).is_some() {
+        be_the_victim();
+    }
+    let mut lab = Lab::new("kl");
+    let mut again = 0;
+    let mut found: BTreeMap<(&str, usize), u32> = BTreeMap::new();
+    for step in STEPS {
+        for delay in [0, 4, 9, 16, 25, 40] {
+            let mut victim = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "tests::life::killed_anywhere_it_is_made_whole_again"])
+                .env(VICTIM, "1")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+            lines.map(Result::unwrap).find(|line| *line == format!("step {step}")).expect("the victim gets there");
+            std::thread::sleep(Duration::from_millis(delay));
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            *found.entry((step, lab.traces().len())).or_default() += 1;
+
+            lab.restart();
+            // A command that the victim had begun may still run beside the first try, as it may for an agent.
+            let network = full(1);
+            if lab.net.ensure(&network).is_err() {
+                again += 1;
+                lab.net.ensure(&network).unwrap();
+            }
+            lab.net.unplug(network.id, network.ports[0].id).unwrap();
+            let a = lab.guest(&network, &network.ports[0]);
+            assert_eq!(a.metadata("/").unwrap().0, 200, "killed {delay} ms into {step}");
+            lab.net.remove(network.id).unwrap();
+            assert_eq!(lab.traces(), Vec::<String>::new(), "killed {delay} ms into {step}");
+            a.remove();
+        }
+    }
+    println!("kills by step and number of namespaces and links left: {found:?}; tried twice: {again}");
+    assert!(found.keys().map(|(_, left)| left).collect::<BTreeSet<_>>().len() >= 4, "{found:?}");
 }

@@ -1,7 +1,7 @@
 //! DHCP, router advertisements and metadata, and that they know guests by their taps.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use driver::NetworkState;
 
@@ -79,6 +79,29 @@ fn a_guest_forms_its_address_from_advertisements_and_reaches_others_with_it() {
     assert!(super::lab::echoes(&mut a.connect(b.v6(), 7).unwrap()));
 }
 
+#[test]
+fn renewing_and_flooding() {
+    let lab = Lab::new("rn");
+    let network = samples::network(15);
+    lab.net.ensure(&network).unwrap();
+    let (a, b) = (lab.guest(&network, &network.ports[0]), lab.bare_guest(&network, &network.ports[1]));
+    let IpAddr::V4(own) = a.v4() else { panic!() };
+    let on_a = client(&a);
+    // A guest that has its address asks the server directly.
+    on_a.send_to(&frames::dhcp(3, frames::mac(&a.mac), own, &[]), (METADATA, 67)).unwrap();
+    let mut buffer = [0u8; 1500];
+    let (length, server) = on_a.recv_from(&mut buffer).unwrap();
+    assert_eq!((kind(&buffer[..length]), server.ip()), (5, METADATA.into()));
+
+    for _ in 0..1000 {
+        on_a.send_to(&frames::dhcp(1, frames::mac(&a.mac), own, &[]), (Ipv4Addr::BROADCAST, 67)).unwrap();
+    }
+    assert_eq!(kind(&ask(&client(&b), &frames::dhcp(1, frames::mac(&b.mac), own, &[])).unwrap()), 2);
+    on_a.set_read_timeout(Some(SILENCE)).unwrap();
+    let answers = std::iter::from_fn(|| on_a.recv(&mut buffer).ok()).count();
+    assert!((1..100).contains(&answers), "{answers} answers");
+}
+
 /// Two guests, of which b is not held to its own addresses.
 fn with_open_b(number: u16) -> NetworkState {
     let mut network = samples::network(number);
@@ -113,12 +136,18 @@ fn metadata_is_told_by_tap_and_not_by_address() {
         }
     }
     // Nor are answers to a sent to b: a's question ends with a's own answer, or with none while the bridge is lied to.
+    let card = b.card();
     card.send(&frames::ethernet([0xff; 6], frames::mac(&b.mac), 0x0806, &claim));
     let told = a.run(|| super::lab::connect((METADATA, 80).into(), SILENCE));
     let told = told.and_then(|stream| http(stream, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")));
     if let Ok((_, body)) = told {
         assert!(body.contains("\"port\":5"), "{body}");
     }
+    let end = frames::udp4((a.v4(), 9), (b.v4(), 9), b"good");
+    a.card().send(&frames::ethernet(frames::mac(&b.mac), frames::mac(&a.mac), 0x0800, &end));
+    let seen = card.until(|frame| frames::holds(frame, b"good"));
+    let leaked = |frame: &&Vec<u8>| frames::holds(frame, b"\"port\":5") || frames::holds(frame, b"HTTP/1.1 200");
+    assert_eq!(seen.iter().find(leaked), None, "b saw what a was told");
 }
 
 #[test]
