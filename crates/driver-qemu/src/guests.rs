@@ -14,11 +14,11 @@ use crate::cgroup::Cgroups;
 use crate::disk::Tools;
 use crate::images::Images;
 use crate::layout::{GuestDir, GuestRecord, Layout, PortRecord, failed, write_whole};
-use crate::net::{Net, UserNet};
+use crate::net::Net;
 use crate::process::{self, Process};
 use crate::running::{COMMAND, Phase, Running};
 use crate::start::{self, Start};
-use crate::{Config, Networking, host, iso};
+use crate::{Config, host, iso};
 
 /// The users under which guests run: no account has such a number.
 const USERS_FIRST: u32 = 2_000_000_000;
@@ -50,14 +50,16 @@ struct Reports {
 }
 
 impl Guests {
-    pub(crate) fn open(world: World, config: Config, version: (u64, u64, u64)) -> std::io::Result<Guests> {
+    pub(crate) fn open(
+        world: World,
+        config: Config,
+        net: Box<dyn Net>,
+        version: (u64, u64, u64),
+    ) -> std::io::Result<Guests> {
         let layout = Layout::create(&config.state_dir)?;
         let qemu = format!("{}.{}.{}", version.0, version.1, version.2);
         let device = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
         let kvm = Knowledge::open(layout.kvm(), &host::boot_id()?, &qemu, device);
-        let net: Box<dyn Net> = match config.networking {
-            Networking::User => Box::new(UserNet::default()),
-        };
         Ok(Guests {
             world,
             tools: config.tools,
@@ -362,6 +364,7 @@ impl Guests {
         &self,
         dir: &GuestDir,
         spec: &GuestSpec,
+        accel: Accel,
         lock: std::fs::File,
     ) -> Result<Process, DriverError> {
         let start = Start {
@@ -371,7 +374,7 @@ impl Guests {
             base: &self.layout.image(&spec.image.sha256),
             spec,
             run: Run(1),
-            accel: Accel::Kvm,
+            accel,
             config_drive: false,
             cards: Vec::new(),
             user: self.root.then(|| user_for(spec.id, &BTreeSet::new())),

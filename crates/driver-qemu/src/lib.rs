@@ -53,6 +53,8 @@ use layout::failed;
 pub enum Networking {
     /// Through QEMU's user-mode network: needs no root, and nothing reaches the guests.
     User,
+    /// Through the node's own networks.
+    Node(node_net::Config),
 }
 
 /// What a driver needs to know.
@@ -79,8 +81,9 @@ impl QemuDriver {
     /// If QEMU is missing or the directory cannot be used; the text says which.
     pub async fn open(world: World, config: Config) -> Result<QemuDriver, DriverError> {
         let version = config.tools.version().await?;
-        let guests =
-            Guests::open(world, config, version).map_err(|error| failed("cannot open the state directory", &error))?;
+        let net = net::open(&config.networking)?;
+        let guests = Guests::open(world, config, net, version)
+            .map_err(|error| failed("cannot open the state directory", &error))?;
         guests.remove_old_probes().await?;
         Ok(QemuDriver { guests: Arc::new(guests), version })
     }

@@ -1,5 +1,6 @@
 //! What a driver needs of the node's network, and how it does without one.
 
+mod node;
 mod user;
 
 use std::os::fd::OwnedFd;
@@ -7,7 +8,15 @@ use std::os::fd::OwnedFd;
 use async_trait::async_trait;
 use driver::{DriverError, NetworkId, NetworkState, Nic, PortId};
 
-pub(crate) use user::UserNet;
+use crate::Networking;
+
+/// The network that is configured.
+pub(crate) fn open(networking: &Networking) -> Result<Box<dyn Net>, DriverError> {
+    Ok(match networking {
+        Networking::User => Box::new(user::UserNet::default()),
+        Networking::Node(config) => Box::new(node::NodeNetworks::open(config)?),
+    })
+}
 
 /// What a card of a guest is plugged into.
 pub(crate) enum Card {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driver::{DriverError, GuestId, GuestSpec, ImageRef};
 
-use crate::accel::{PROBE_AFTER, PROBE_BOUND, PROOF};
+use crate::accel::{Accel, PROBE_AFTER, PROBE_BOUND, PROOF};
 use crate::guests::Guests;
 use crate::layout::failed;
 use crate::process;
@@ -23,7 +23,7 @@ impl Guests {
         self.world.spawn("kvm probe", async move {
             world.sleep(PROBE_AFTER).await;
             let Some(guests) = weak.upgrade() else { return };
-            let result = guests.probe(&image).await;
+            let result = guests.probe(&image, Accel::Kvm).await;
             match &result {
                 Ok(works) => tracing::info!(works, image = image.sha256, "tried whether guests run with KVM"),
                 Err(error) => tracing::warn!(%error, "could not try whether guests run with KVM"),
@@ -32,14 +32,14 @@ impl Guests {
         });
     }
 
-    async fn probe(&self, image: &ImageRef) -> Result<bool, DriverError> {
+    async fn probe(&self, image: &ImageRef, accel: Accel) -> Result<bool, DriverError> {
         let id = GuestId::random(&self.world);
-        let result = self.boot_probe(id, image).await;
+        let result = self.boot_probe(id, image, accel).await;
         self.remove_probe(id).await?;
         result
     }
 
-    async fn boot_probe(&self, id: GuestId, image: &ImageRef) -> Result<bool, DriverError> {
+    async fn boot_probe(&self, id: GuestId, image: &ImageRef, accel: Accel) -> Result<bool, DriverError> {
         let dir = self.layout.probe(id);
         let cannot = |error: std::io::Error| failed("cannot try KVM", &error);
         std::fs::create_dir_all(dir.path()).map_err(cannot)?;
@@ -60,7 +60,7 @@ impl Guests {
         };
         self.tools.ensure_overlay(&dir.disk(), &self.layout.image(&image.sha256), image, 0).await?;
         let console = start::console(&dir);
-        let process = self.start_probe(&dir, &spec, lock)?;
+        let process = self.start_probe(&dir, &spec, accel, lock)?;
         let follower = console.follow(&self.world).map_err(cannot)?;
         let seen = async {
             while !String::from_utf8_lossy(&console.last(4096).unwrap_or_default()).contains(PROOF) {
@@ -93,5 +93,40 @@ impl Guests {
             self.remove_probe(id).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use driver::ImageFormat;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_guest_that_runs_is_proof_and_nothing_of_it_stays() {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest/tiny.qcow2");
+        let tiny = std::env::var_os("MAINSTAY_TINY").map_or(built, PathBuf::from);
+        let bytes = std::fs::read(&tiny).expect("the guest image is built by `cargo xtask image`");
+        let dir = tempfile::tempdir().unwrap();
+        let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir.path());
+        let config = crate::Config {
+            state_dir: dir.path().to_path_buf(),
+            tools: crate::Tools::default(),
+            networking: crate::Networking::User,
+        };
+        let net = crate::net::open(&config.networking).unwrap();
+        let guests = Guests::open(world, config, net, (0, 0, 0)).unwrap();
+        let image = ImageRef {
+            sha256: "ab".repeat(32),
+            format: ImageFormat::Qcow2,
+            size_bytes: bytes.len() as u64,
+            virtual_size_bytes: u64::from_be_bytes(bytes[24..32].try_into().unwrap()),
+        };
+        std::fs::write(guests.layout.image(&image.sha256), &bytes).unwrap();
+        // Under TCG, which runs guests anywhere: whether KVM does here is what the probe itself is for.
+        assert_eq!(guests.probe(&image, Accel::Tcg).await, Ok(true));
+        assert_eq!(guests.layout.all_probes().unwrap(), []);
     }
 }

@@ -109,8 +109,8 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
     (spec, network)
 }
 
-async fn open(world: &World, dir: &Path) -> QemuDriver {
-    let config = Config { state_dir: dir.to_path_buf(), tools: Tools::default(), networking: Networking::User };
+async fn open(world: &World, dir: &Path, networking: Networking) -> QemuDriver {
+    let config = Config { state_dir: dir.to_path_buf(), tools: Tools::default(), networking };
     QemuDriver::open(world.clone(), config).await.unwrap()
 }
 
@@ -139,6 +139,11 @@ fn processes(guest: GuestId) -> Vec<(u32, u32)> {
     found
 }
 
+/// What a node has: its own networks as root, QEMU's without.
+fn networking() -> Networking {
+    if root() { Networking::Node(node_net::Config { tag: "qdrv".into() }) } else { Networking::User }
+}
+
 fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -153,7 +158,7 @@ async fn a_guest_boots_outlives_its_agent_is_exported_and_leaves_nothing() {
     let guest = spec.id;
 
     // The first agent builds and starts it; each step a second time changes nothing.
-    let agent = open(&world, dir.path()).await;
+    let agent = open(&world, dir.path(), networking()).await;
     agent.watch(Arc::new(Heard(told.clone())));
     agent.ensure_network(&network).await.unwrap();
     for _ in 0..2 {
@@ -168,7 +173,7 @@ async fn a_guest_boots_outlives_its_agent_is_exported_and_leaves_nothing() {
 
     // Another takes over while it boots, and finds the same process.
     drop(agent);
-    let agent = open(&world, dir.path()).await;
+    let agent = open(&world, dir.path(), networking()).await;
     agent.watch(Arc::new(Heard(told.clone())));
     agent.ensure_network(&network).await.unwrap();
     let found = agent.find().await.unwrap();
@@ -219,21 +224,99 @@ async fn a_guest_boots_outlives_its_agent_is_exported_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_qemu_that_will_not_start_says_why() {
+async fn a_guest_that_powers_itself_off_is_told_at_once_and_one_that_will_not_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir.path());
     let source = File(tiny());
     let (mut spec, network) = spec(&world, describe(&source.0));
-    let agent = open(&world, dir.path()).await;
+    spec.user_data = [&spec.user_data[..], b"echo off it goes > /dev/ttyS0\npoweroff\n"].concat();
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let agent = open(&world, dir.path(), Networking::User).await;
+    agent.watch(Arc::new(Heard(told)));
     agent.ensure_network(&network).await.unwrap();
     let unprepared = agent.ensure_running(&spec, Run(1)).await;
     assert!(matches!(&unprepared, Err(DriverError::Failed(text)) if text.contains("not prepared")), "{unprepared:?}");
+
     agent.ensure_prepared(&spec, &source).await.unwrap();
-    spec.nics[0].mac = "not a mac".into();
+    let mac = std::mem::replace(&mut spec.nics[0].mac, "not a mac".into());
     match agent.ensure_running(&spec, Run(1)).await {
         Err(DriverError::Refused(text)) => assert!(text.contains("mac"), "{text}"),
         other => panic!("{other:?}"),
     }
+    spec.nics[0].mac = mac;
+    agent.ensure_running(&spec, Run(2)).await.unwrap();
+    let news = world.timeout(BOOT, heard.recv()).await.unwrap().unwrap();
+    assert_eq!(news, (spec.id, Run(2), StopCause::PoweredOff));
+    let console = agent.console(spec.id, 1 << 20).await.unwrap();
+    assert!(console.contains("address: 10.9.0.5") && console.contains("off it goes"), "{console}");
+    assert_eq!(agent.find().await.unwrap()[0].observed, Observed::Stopped);
+
+    let export = dir.path().join("export.qcow2");
+    agent.export_disk(spec.id, &export).await.unwrap();
+    assert!(describe(&export).size_bytes > spec.image.size_bytes / 2);
     agent.ensure_absent(spec.id).await.unwrap();
     assert_eq!(std::fs::read_dir(dir.path().join("guests")).unwrap().count(), 0);
+}
+
+/// One agent after the other is killed while it starts the guest; each time the next one finds what is there, goes on
+/// from it, and there is exactly one process.
+#[test]
+fn agents_that_are_killed_while_they_start_a_guest_never_start_two() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let (Ok(dir), Ok(run)) = (std::env::var("KILLED_AGENT_DIR"), std::env::var("KILLED_AGENT_RUN")) {
+        return runtime.block_on(agent_to_be_killed(Path::new(&dir), Run(run.parse().unwrap())));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let world = world::os::OsHost::world(runtime.handle().clone(), dir.path());
+    let (spec, network) = spec(&world, describe(&tiny()));
+    std::fs::write(dir.path().join("ids"), format!("{} {} {}", spec.id, spec.nics[0].port, spec.nics[0].network))
+        .unwrap();
+    let mut found = Vec::new();
+    for (run, delay_ms) in (1..).zip([30, 60, 100, 150, 200, 250, 300, 400, 600]) {
+        let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "agents_that_are_killed_while_they_start_a_guest_never_start_two"])
+            .env("KILLED_AGENT_DIR", dir.path())
+            .env("KILLED_AGENT_RUN", run.to_string())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        runtime.block_on(world.sleep(Duration::from_millis(delay_ms)));
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        runtime.block_on(async {
+            let agent = open(&world, &dir.path().join("state"), Networking::User).await;
+            found.push(agent.find().await.unwrap().first().map(|one| one.observed));
+            agent.ensure_network(&network).await.unwrap();
+            agent.ensure_prepared(&spec, &File(tiny())).await.unwrap();
+            agent.ensure_running(&spec, Run(run)).await.unwrap();
+            assert_eq!(processes(spec.id).len(), 1, "after {delay_ms} ms");
+            // The last agent's orders still stand when the next one comes: odd runs go on running.
+            if run % 2 == 0 {
+                agent.ensure_stopped(spec.id, None).await.unwrap();
+                assert_eq!(processes(spec.id), []);
+            }
+        });
+    }
+    println!("what was found after each kill: {found:?}");
+    runtime.block_on(async {
+        let agent = open(&world, &dir.path().join("state"), Networking::User).await;
+        agent.ensure_absent(spec.id).await.unwrap();
+        assert_eq!((processes(spec.id), agent.find().await.unwrap()), (vec![], vec![]));
+    });
+    assert!(found.iter().any(|one| matches!(one, Some(Observed::Running(_)))), "no kill came after a start: {found:?}");
+}
+
+async fn agent_to_be_killed(dir: &Path, run: Run) {
+    let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir);
+    let (mut spec, mut network) = spec(&world, describe(&tiny()));
+    let ids = std::fs::read_to_string(dir.join("ids")).unwrap();
+    let [guest, port, of] = ids.split(' ').collect::<Vec<_>>()[..] else { panic!("{ids}") };
+    (spec.id, spec.nics[0].port, spec.nics[0].network) =
+        (guest.parse().unwrap(), port.parse().unwrap(), of.parse().unwrap());
+    (network.id, network.ports[0].id, network.ports[0].guest) = (spec.nics[0].network, spec.nics[0].port, spec.id);
+    let agent = open(&world, &dir.join("state"), Networking::User).await;
+    agent.ensure_network(&network).await.unwrap();
+    agent.ensure_prepared(&spec, &File(tiny())).await.unwrap();
+    agent.ensure_running(&spec, run).await.unwrap();
+    std::future::pending::<()>().await;
 }

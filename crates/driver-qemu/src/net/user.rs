@@ -67,7 +67,7 @@ fn options(network: &NetworkState, port: PortId) -> String {
                     Some(IpAddr::V4(gateway)) => Some(gateway),
                     Some(IpAddr::V6(_)) | None => cidr.hosts().find(|host| *host != own),
                 };
-                let dns = cidr.hosts().filter(|one| *one != own && Some(*one) != host).next_back();
+                let dns = cidr.hosts().rfind(|one| *one != own && Some(*one) != host);
                 if let (Some(host), Some(dns)) = (host, dns) {
                     out.push_str(&format!(",net={},host={host},dns={dns},dhcpstart={own}", cidr.trunc()));
                 }
