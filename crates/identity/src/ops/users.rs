@@ -103,10 +103,13 @@ impl Identity {
         .await
     }
 
-    /// Changes a password for someone who knows the old one; `false`: it is another one.
+    /// Changes a password for someone who knows the old one; `false`: it is another one, or there is no such user.
     pub async fn change_password(&self, id: &str, old: &str, new: &str) -> Result<bool, Error> {
-        let user = self.get::<User>("user", id).await?;
-        if !self.passwords.verify(old, user.password_hash).await.map_err(|_| Error::Busy)? {
+        let user = self.ask(|reader| Ok(reader.get::<User>(&id)?)).await?;
+        let user = user.map(|(user, _)| user).filter(|user| user.enabled && !user.deleting);
+        // As with logins, it takes as long for a user who does not exist.
+        let hash = user.and_then(|user| user.password_hash);
+        if !self.passwords.verify(old, hash).await.map_err(|_| Error::Busy)? {
             return Ok(false);
         }
         let patch = UserPatch { password: Some(new.to_owned()), ..UserPatch::default() };
