@@ -1,6 +1,6 @@
 //! The image API: Glance v2 as its clients use it, over the cloud floor's `images`.
 //!
-//! - [`versions`] and [`schemas`]: what clients read first. [`wire`]: an image as JSON, and its attributes from JSON.
+//! - [`versions`] and [`schemas`]: what clients read first. `wire`: an image as JSON, and its attributes from JSON.
 //! - [`records`]: create, show, update, delete, tags, withhold. [`list`]: filters, order, pages.
 //! - [`patch`]: JSON patch, in both forms that clients send. [`data`]: bytes in and out. [`members`]: sharing.
 //!

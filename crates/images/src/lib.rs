@@ -6,7 +6,7 @@
 //! the next start returns the first to `queued` and removes the second.
 //!
 //! - [`image`]: the record and its parts. [`rules`]: who may see and change what, as pure functions.
-//! - [`format`]: whether bytes are what they are said to be, as a pure walk.
+//! - [`mod@format`]: whether bytes are what they are said to be, as a pure walk.
 //! - [`service`]: [`Images`], the operations; [`ingest`]: how bytes come in; [`blobs`]: where they lie.
 //!
 //! Deliberately absent: HTTP, and nodes. Whoever serves blobs to nodes calls [`Images::open_blob`].
