@@ -1,9 +1,10 @@
 //! Ways between networks, and from the host.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use driver::{Direction, Protocol};
 
+use super::frames::{ethernet, mac, udp4};
 use super::lab::{Lab, PATIENCE, SILENCE, await_that, connect, echoes};
 use super::samples::{self, join, rule};
 
@@ -104,6 +105,33 @@ fn the_host_reaches_guests_and_not_the_other_way() {
     network.revision += 1;
     lab.net.ensure(&network).unwrap();
     assert!(!lab.traces().iter().any(|name| name.starts_with("msh")), "{:?}", lab.traces());
+}
+
+#[test]
+fn nothing_is_smuggled_into_the_hosts_connections() {
+    let lab = Lab::new("sm");
+    let mut network = samples::network(37);
+    network.host_access = true;
+    lab.net.ensure(&network).unwrap();
+    let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
+    let at_b = b.run(|| UdpSocket::bind("0.0.0.0:9")).unwrap();
+    let at_host = UdpSocket::bind((crate::names::HOST_V4, 0)).unwrap();
+    for socket in [&at_b, &at_host] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    at_host.send_to(b"question", (b.v4(), 9)).unwrap();
+    let mut buffer = [0u8; 64];
+    let (_, host) = at_b.recv_from(&mut buffer).unwrap();
+    assert_eq!(host.ip(), network.subnets[0].gateway.unwrap(), "what guests see the host as");
+    // As if b answered; in a frame that bridges hand on unseen, and in an ordinary one.
+    let forged = udp4((b.v4(), 9), (host.ip(), host.port()), b"evil");
+    let bridge = crate::names::bridge_mac(network.id).0;
+    for to in [[1, 0x80, 0xc2, 0, 0, 0x0e], bridge] {
+        a.card().send(&ethernet(to, mac(&a.mac), 0x0800, &forged));
+    }
+    at_b.send_to(b"good", host).unwrap();
+    let (length, _) = at_host.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"good");
 }
 
 #[test]

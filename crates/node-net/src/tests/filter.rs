@@ -12,7 +12,8 @@ use crate::names::Mac;
 #[test]
 fn a_guest_cannot_pretend_to_be_another_or_the_node() {
     let lab = Lab::new("sp");
-    let network = samples::network(20);
+    let mut network = samples::network(20);
+    network.ports[0].allowed_pairs = vec!["10.213.20.64/27".parse().unwrap()];
     lab.net.ensure(&network).unwrap();
     let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
     let (own, other, gateway) = (mac(&a.mac), mac("fa:16:3e:77:77:77"), Ipv4Addr::new(10, 213, 20, 1));
@@ -81,6 +82,9 @@ fn a_guest_cannot_pretend_to_be_another_or_the_node() {
         let seen = at.until(|frame| frames::holds(frame, b"good"));
         assert!(!seen.iter().any(|frame| frames::holds(frame, b"evil")), "passed: {what}");
     }
+    let pair: IpAddr = "10.213.20.70".parse().unwrap();
+    from.send(&ethernet(to, own, 0x0800, &udp4((pair, 9), (b.v4(), 9), b"good-pair")));
+    at.until(|frame| frames::holds(frame, b"good-pair"));
     for frame in &right {
         from.send(frame);
     }

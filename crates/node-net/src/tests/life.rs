@@ -193,7 +193,7 @@ fn killed_anywhere_it_is_made_whole_again() {
     let mut again = 0;
     let mut found: BTreeMap<(&str, usize), u32> = BTreeMap::new();
     for step in STEPS {
-        for delay in [0, 4, 9, 16, 25, 40] {
+        for delay in [0, 15, 35, 60, 90] {
             let mut victim = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture", "tests::life::killed_anywhere_it_is_made_whole_again"])
                 .env(VICTIM, "1")
