@@ -1,17 +1,109 @@
 //! Developer and set-up commands: `cargo xtask VERB`.
+//!
+//! Each verb is a module; this file only chooses. `test` never writes into the sources, `fix` does. What CI runs, a
+//! developer can run with the same words.
 
+mod clock;
 mod guest_image;
+mod home;
+mod house;
+mod packages;
+mod proto;
+mod python;
+mod run;
+mod stages;
+mod test;
+mod tidy;
+mod up;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    let verb = std::env::args().nth(1).unwrap_or_default();
-    match verb.as_str() {
-        "guest-image" => {
-            let standard = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target/guest/tiny.qcow2");
-            let out = std::env::args_os().nth(2).map_or(standard, PathBuf::from);
+use clap::{Parser, Subcommand};
+
+/// Developer and set-up commands of Mainstay.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what is missing, start a cell on this machine and boot a first server in it.
+    Up {
+        /// The cell's directory [default: $MAINSTAY_HOME, else ~/.mainstay].
+        #[arg(long)]
+        home: Option<PathBuf>,
+    },
+    /// Stop the cell: daemons, guests, taps, bridges, namespaces.
+    Down {
+        /// The cell's directory [default: $MAINSTAY_HOME, else ~/.mainstay].
+        #[arg(long)]
+        home: Option<PathBuf>,
+        /// Remove the cell's directory too, with everything that was stored in it.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// All that CI runs: format, tidy, protocols, lints, documentation, tests.
+    Test {
+        /// Leave out what is slow: documentation, doctests, simulation.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Repair by machine what can be: format, and the lints that know their own cure.
+    Fix,
+    /// The house rules alone: floors, files, words, dependencies, documents.
+    Tidy,
+    /// The protocols under `proto/`.
+    Proto {
+        #[command(subcommand)]
+        what: Proto,
+    },
+    /// Build the guest image `tiny`.
+    GuestImage {
+        /// Where to put it [default: target/guest/tiny.qcow2].
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Proto {
+    /// Check style, and that nothing frozen changed its meaning.
+    Check,
+    /// Promise what the protocols say now: the only way to rewrite `proto/frozen.binpb`.
+    Freeze,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Up { home } => up::up(&home::choose(home)?),
+        Verb::Down { home, purge } => up::down(&home::choose(home)?, purge),
+        Verb::Test { quick } => test::test(quick),
+        Verb::Fix => test::fix(),
+        Verb::Tidy => tidy::tidy(),
+        Verb::Proto { what: Proto::Check } => proto::check(),
+        Verb::Proto { what: Proto::Freeze } => proto::freeze(),
+        Verb::GuestImage { out } => {
+            let out = out.unwrap_or_else(house::guest_image);
             guest_image::build(&out, &mut |line| println!("{line}"))
         }
-        other => anyhow::bail!("unknown verb {other:?}"),
     }
+}
+
+/// The names of all verbs: documents may name no other.
+fn verbs() -> Vec<String> {
+    use clap::CommandFactory;
+    Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
 }
