@@ -47,7 +47,9 @@ impl Attrs {
         };
         let objects = list.iter().map(|item| match item {
             Value::Object(map) => Ok(Attrs { map: map.clone() }),
-            other => Err(Fault::bad_request(format!("'{many}' holds {}, which is no object.", shown(other)))),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Err(Fault::bad_request(format!("'{many}' holds {}, which is no object.", shown(other))))
+            }
         });
         Ok((objects.collect::<Result<_, _>>()?, true))
     }
@@ -56,7 +58,9 @@ impl Attrs {
     pub(crate) fn bare(body: Value) -> Result<Attrs, Fault> {
         match body {
             Value::Object(map) => Ok(Attrs { map }),
-            _ => Err(Fault::bad_request("The body is not a JSON object.")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Err(Fault::bad_request("The body is not a JSON object."))
+            }
         }
     }
 
@@ -118,7 +122,9 @@ impl Attrs {
                 Ok(parsed) => Ok(Some(Some(parsed))),
                 Err(_) => Err(invalid(name, &format!("{} is not a valid {what}.", shown(&value)))),
             },
-            _ => Err(invalid(name, &format!("{} is not a valid {what}.", shown(&value)))),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(invalid(name, &format!("{} is not a valid {what}.", shown(&value))))
+            }
         }
     }
 

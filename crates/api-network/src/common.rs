@@ -23,7 +23,7 @@ pub(crate) trait Resource: Owned + Send + 'static {
     fn object(&self, reader: &Reader<'_>, who: &Who) -> Result<Object, NetError>;
 
     /// Whether it may be seen by those who do not own it.
-    fn is_public(&self, _reader: &Reader<'_>) -> Result<bool, NetError> {
+    fn is_public(&self, _reader: &Reader<'_>, _who: &Who) -> Result<bool, NetError> {
         Ok(self.is_shared())
     }
 
@@ -72,7 +72,7 @@ pub(crate) fn with_standard(mut object: Value, standard: &Standard) -> Object {
     object["tags"] = json!(standard.tags);
     match object {
         Value::Object(object) => object,
-        _ => Object::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Object::new(),
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn list<R: Resource>(
 fn admitted<R: Resource>(reader: &Reader<'_>, who: &Who, query: &Query) -> Result<Vec<Object>, Fault> {
     let mut found = Vec::new();
     for record in R::candidates(reader, who, query).map_err(fault)? {
-        if who.owns(record.owner()) || record.is_public(reader).map_err(fault)? {
+        if who.owns(record.owner()) || record.is_public(reader, who).map_err(fault)? {
             let object = record.object(reader, who).map_err(fault)?;
             if query.admits(&object)? {
                 found.push(object);
@@ -122,7 +122,7 @@ pub(crate) async fn show<R: Resource>(
 
 fn seen<R: Resource>(reader: &Reader<'_>, who: &Who, id: &str) -> Result<R, NetError> {
     if let Some((record, _)) = reader.get::<R>(&id)?
-        && (who.owns(record.owner()) || record.is_public(reader)?)
+        && (who.owns(record.owner()) || record.is_public(reader, who)?)
     {
         return Ok(record);
     }

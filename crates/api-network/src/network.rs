@@ -48,8 +48,12 @@ impl Resource for Network {
         Ok(with_standard(object, &self.standard))
     }
 
-    fn candidates(reader: &Reader<'_>, _who: &Who, query: &Query) -> Result<Vec<Network>, NetError> {
-        common::by_id(reader, query)?.map_or_else(|| common::all(reader), Ok)
+    fn candidates(reader: &Reader<'_>, who: &Who, query: &Query) -> Result<Vec<Network>, NetError> {
+        match common::by_id(reader, query)? {
+            Some(found) => Ok(found),
+            None if who.admin => common::all(reader),
+            None => plan::usable_networks(reader, &who.project),
+        }
     }
 }
 

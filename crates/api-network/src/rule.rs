@@ -51,7 +51,7 @@ pub(crate) fn object(group: &SecurityGroup, rule: &SecurityRule) -> Object {
     });
     match object {
         Value::Object(object) => object,
-        _ => Object::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Object::new(),
     }
 }
 

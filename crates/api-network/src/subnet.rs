@@ -54,17 +54,19 @@ impl Resource for Subnet {
     }
 
     /// With its network.
-    fn is_public(&self, reader: &Reader<'_>) -> Result<bool, NetError> {
-        Ok(reader.get::<Network>(&self.network)?.is_some_and(|(network, _)| network.shared))
+    fn is_public(&self, reader: &Reader<'_>, who: &Who) -> Result<bool, NetError> {
+        let network = reader.get::<Network>(&self.network)?;
+        Ok(network.is_some_and(|(network, _)| network.shared || who.owns(&network.standard.project)))
     }
 
-    fn candidates(reader: &Reader<'_>, _who: &Who, query: &Query) -> Result<Vec<Subnet>, NetError> {
+    fn candidates(reader: &Reader<'_>, who: &Who, query: &Query) -> Result<Vec<Subnet>, NetError> {
         if let Some(found) = common::by_id(reader, query)? {
             return Ok(found);
         }
         match query.only("network_id").map(str::parse::<NetworkId>) {
             Some(Ok(network)) => Ok(plan::subnets(reader, network)?.into_iter().map(|(subnet, _)| subnet).collect()),
-            Some(Err(_)) | None => common::all(reader),
+            Some(Err(_)) | None if who.admin => common::all(reader),
+            Some(Err(_)) | None => plan::visible_subnets(reader, &who.project),
         }
     }
 }

@@ -298,7 +298,11 @@ fn checked(mut new: NewRule) -> Result<NewRule, NetError> {
     match number {
         // ICMP may be named either way; the ethertype says which one is meant.
         Some(1 | 58) => check_icmp(&new)?,
-        Some(6 | 17 | 33 | 132 | 136) => check_ports(&new)?,
+        Some(6 | 17) => check_ports(&new)?,
+        Some(33 | 132 | 136) if new.port_min.is_some() || new.port_max.is_some() => {
+            let named = new.protocol.as_deref().unwrap_or_default();
+            return Err(NetError::Unsupported(format!("a port range of the protocol {named}")));
+        }
         Some(_) | None if new.port_min.is_some() || new.port_max.is_some() => {
             let named = new.protocol.as_deref().unwrap_or("any");
             return invalid(format!("Port range cannot be specified when protocol is {named}."));

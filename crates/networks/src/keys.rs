@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use store::{Index, Key, Record};
 
-use crate::model::{Holder, Port, Remote, Router, SecurityGroup, Subnet};
+use crate::model::{Holder, Network, Port, Remote, Router, SecurityGroup, Subnet};
 use crate::name::{GroupId, Mac, NetworkId, ProjectId, RouterId, RuleId, SubnetId};
 
 /// The claim of an address.
@@ -45,7 +45,11 @@ pub fn shared_network(name: &str) -> Key {
 
 /// Ports by what is in them; see [`PortTerm`].
 pub const PORTS: &str = "networks.port";
-/// Subnets by their network's id.
+/// Networks by project, and the shared ones under [`SHARED`].
+pub const NETWORKS: &str = "networks.net";
+/// The term of shared networks; no project has a space in its id.
+pub const SHARED: &str = "all projects";
+/// Subnets by their network's id, and by their project.
 pub const SUBNETS: &str = "networks.subnet";
 /// Security groups; see [`GroupTerm`].
 pub const GROUPS: &str = "networks.sg";
@@ -118,8 +122,14 @@ impl GroupTerm<'_> {
 pub fn indexes() -> Vec<Index> {
     vec![
         Index::new(PORTS, Port::TABLE, port_terms),
+        Index::new(NETWORKS, Network::TABLE, |_, bytes| {
+            let Ok(network) = Network::decode(bytes) else { return Vec::new() };
+            let shared = network.shared.then(|| SHARED.to_owned());
+            shared.into_iter().chain([network.standard.project.to_string()]).collect()
+        }),
         Index::new(SUBNETS, Subnet::TABLE, |_, bytes| {
-            Subnet::decode(bytes).map_or_else(|_| Vec::new(), |subnet| vec![subnet.network.to_string()])
+            let Ok(subnet) = Subnet::decode(bytes) else { return Vec::new() };
+            vec![format!("n:{}", subnet.network), format!("p:{}", subnet.standard.project)]
         }),
         Index::new(GROUPS, SecurityGroup::TABLE, group_terms),
         Index::new(ROUTERS, Router::TABLE, |_, bytes| {

@@ -201,8 +201,6 @@ fn resolve(rule: &SecurityRule, members: Vec<IpNet>) -> Option<Rule> {
         Some(17) => Protocol::Udp(ports().0, ports().1),
         // The rule's IP version says which of the two is meant.
         Some(1 | 58) => Protocol::Icmp(byte(rule.port_min), byte(rule.port_max)),
-        // A range of ports of another protocol cannot be said to the node; letting all of them pass would be wrong.
-        Some(_) if rule.port_min.is_some() => return None,
         Some(number) => Protocol::Number(number),
     };
     Some(Rule { direction: rule.direction, ipv6: rule.ipv6, protocol, remotes, remote_any })

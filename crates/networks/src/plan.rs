@@ -201,11 +201,35 @@ impl<'a> Plan<'a> {
 
 /// The subnets of a network, oldest first.
 pub fn subnets(reader: &Reader<'_>, network: NetworkId) -> Result<Vec<(Subnet, Revision)>, NetError> {
-    let term = network.to_string();
-    let found = reader.by::<Subnet>(keys::SUBNETS, &term);
-    let mut subnets = found.collect::<Result<Vec<_>, _>>()?;
+    let term = format!("n:{network}");
+    let mut subnets = reader.by::<Subnet>(keys::SUBNETS, &term).collect::<Result<Vec<_>, _>>()?;
     subnets.sort_by_key(|(subnet, _)| (subnet.standard.created, subnet.id));
     Ok(subnets)
+}
+
+/// The networks that a project may use: its own, and those that are shared.
+pub fn usable_networks(reader: &Reader<'_>, project: &ProjectId) -> Result<Vec<Network>, NetError> {
+    let shared = reader.by::<Network>(keys::NETWORKS, keys::SHARED);
+    let mut networks = shared.map(|found| found.map(|(network, _)| network)).collect::<Result<Vec<_>, _>>()?;
+    for found in reader.by::<Network>(keys::NETWORKS, project.as_str()) {
+        let (network, _) = found?;
+        if !network.shared {
+            networks.push(network);
+        }
+    }
+    Ok(networks)
+}
+
+/// The subnets that a project may see: its own, and those of networks that it may use.
+pub fn visible_subnets(reader: &Reader<'_>, project: &ProjectId) -> Result<Vec<Subnet>, NetError> {
+    let term = format!("p:{project}");
+    let own = reader.by::<Subnet>(keys::SUBNETS, &term);
+    let mut found =
+        own.map(|found| found.map(|(subnet, _)| (subnet.id, subnet))).collect::<Result<BTreeMap<_, _>, _>>()?;
+    for network in usable_networks(reader, project)? {
+        found.extend(subnets(reader, network.id)?.into_iter().map(|(subnet, _)| (subnet.id, subnet)));
+    }
+    Ok(found.into_values().collect())
 }
 
 /// Ports that the index has under `term`.

@@ -145,10 +145,8 @@ pub fn check_requests(
 /// no such network.
 pub fn default_network(reader: &Reader<'_>, who: &Who) -> Result<Option<NetworkId>, NetError> {
     let mut only = None;
-    for found in reader.all::<Network>() {
-        let (network, _) = found?;
-        let usable = network.shared || network.standard.project == who.project;
-        if usable && !plan::subnets(reader, network.id)?.is_empty() && only.replace(network.id).is_some() {
+    for network in plan::usable_networks(reader, &who.project)? {
+        if !plan::subnets(reader, network.id)?.is_empty() && only.replace(network.id).is_some() {
             return Err(NetError::AmbiguousNetwork);
         }
     }
