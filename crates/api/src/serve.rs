@@ -8,6 +8,8 @@
 //! Deliberately absent: plain HTTP.
 
 mod idle;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
