@@ -104,18 +104,23 @@ fn add_by_port(plan: &mut Plan<'_>, router: &Router, id: PortId) -> Result<(Port
     if !port.device_id().is_empty() {
         return Err(NetError::in_use(Kind::Port, &id, format!("the device {} has it", port.device_id())));
     }
-    let [fixed] = port.fixed_ips.as_slice() else {
-        return Err(NetError::Invalid("Router port must have exactly one fixed IP".into()));
+    let Some(first) = port.fixed_ips.first().map(|fixed| fixed.subnet) else {
+        return Err(NetError::Invalid("Router port must have at least one fixed IP".into()));
     };
-    let (subnet, _) = usable_subnet(plan, fixed.subnet)?;
-    check_overlap(plan, router, &subnet)?;
+    if port.fixed_ips.iter().filter(|fixed| fixed.address.is_ipv4()).count() > 1 {
+        return Err(NetError::Invalid("Cannot have multiple IPv4 subnets on router port".into()));
+    }
+    for fixed in &port.fixed_ips {
+        let (subnet, _) = usable_subnet(plan, fixed.subnet)?;
+        check_overlap(plan, router, &subnet)?;
+    }
     port.holder = Holder::Router(router.id);
     port.port_security = false;
     port.groups.clear();
     port.allowed_pairs.clear();
     port.standard.touch(plan.now());
     plan.txn.replace(port.key(), revision, port.encode());
-    Ok((port, subnet.id))
+    Ok((port, first))
 }
 
 /// A router on somebody else's network could stand between its guests.

@@ -224,6 +224,14 @@ async fn routers_take_gateways_and_hold_them() {
     let (_, removed, _) =
         cell.cloud.decide(&me, |plan| router::remove_interface(plan, router.id, None, Some(first.id))).await.unwrap();
     assert_eq!(removed.id, port.id);
+    cell.subnet(&me, one.id, "fd00:1::/64").await;
+    let port = cell.port(&me, one.id).await.unwrap();
+    let both = |plan: &mut Plan<'_>| router::add_interface(plan, router.id, Interface::Port(port.id));
+    let (_, leg, _) = cell.cloud.decide(&me, both).await.unwrap();
+    assert!(!leg.port_security && leg.groups.is_empty());
+    assert_eq!(cell.state(one.id, NODE).await.unwrap().routers.len(), 2, "one leg of each IP version");
+    let without = |plan: &mut Plan<'_>| router::remove_interface(plan, router.id, Some(port.id), None);
+    cell.cloud.decide(&me, without).await.unwrap();
     cell.cloud.decide(&me, |plan| router::delete(plan, router.id)).await.unwrap();
     assert!(cell.state(one.id, NODE).await.unwrap().routers.is_empty());
     assert!(cell.cloud.read(|reader| ports_of(reader, server)).await.is_ok());
