@@ -339,7 +339,8 @@ impl Core {
     fn finish(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         let Some(doing) = self.doing.get(&guest) else { return };
         let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
-        let reached = |life: Life| Outcome::Done(Reached { life, run: if life.is_up() { doing.run() } else { Run(0) } });
+        let reached =
+            |life: Life| Outcome::Done(Reached { life, run: if life.is_up() { doing.run() } else { Run(0) } });
         let outcome = match (&doing.cause, &doing.undoing) {
             (Cause::Boot { .. }, None) => reached(Life::Running),
             (Cause::Boot { .. }, Some(reason)) => Outcome::Refused { reason: reason.clone(), left: Life::Stopped },
@@ -371,22 +372,21 @@ impl Core {
         doing.stage = Stage::Recording;
         doing.resting = false;
         doing.tries = 0;
-        let mut entries: Vec<_> = gone.into_iter().map(Entry::NoNetwork).collect();
         match &doing.cause {
             Cause::Order(begun) => {
                 let (work, step) = (begun.work, begun.step);
-                entries.push(Entry::Ended { work, step, guest, outcome });
-                self.append(entries, Then::Ended(guest), out);
+                let ended = Entry::Ended { work, step, guest, outcome, networks_gone: gone };
+                self.append(vec![ended], Then::Ended(guest), out);
             }
             Cause::Boot { run, .. } => {
                 let run = *run;
-                match outcome {
+                let entries = match outcome {
                     // The log has it as running under this number already.
-                    Outcome::Done(_) => {}
+                    Outcome::Done(_) => Vec::new(),
                     Outcome::Refused { reason: cause, .. } | Outcome::Abandoned { reason: cause } => {
-                        entries.push(Entry::RunEnded { guest, run, cause });
+                        vec![Entry::RunEnded { guest, run, cause }]
                     }
-                }
+                };
                 self.append(entries, Then::Resumed(guest), out);
             }
         }
@@ -441,10 +441,15 @@ impl Core {
     pub(crate) fn is_used(&self, network: NetworkId) -> bool {
         let on = |spec: &GuestSpec| spec.nics.iter().any(|nic| nic.network == network);
         let leaves = |guest: &GuestId| {
-            self.doing.get(guest).is_some_and(|doing| matches!(doing.stage, Stage::Unplug | Stage::Recording) && doing.leaves())
+            self.doing
+                .get(guest)
+                .is_some_and(|doing| matches!(doing.stage, Stage::Unplug | Stage::Recording) && doing.leaves())
         };
         self.state.guests.iter().any(|(id, guest)| on(&guest.spec) && !leaves(id))
-            || self.doing.values().any(|doing| doing.stage == Stage::Logging && doing.builds().is_some_and(|spec| on(spec)))
+            || self
+                .doing
+                .values()
+                .any(|doing| doing.stage == Stage::Logging && doing.builds().is_some_and(|spec| on(spec)))
     }
 
     fn unplug(&mut self, guest: GuestId, out: &mut Vec<Effect>) {

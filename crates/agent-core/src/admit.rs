@@ -123,8 +123,6 @@ impl Core {
                 self.append(vec![seen(&order), ended], Then::Answer(tickets, answer), out);
             }
             Decision::Act(run) => {
-                let mut entries: Vec<_> =
-                    order.networks.iter().filter(|network| self.is_news(network)).cloned().map(Entry::Network).collect();
                 let networks_new = self.unknown_networks(&order.networks);
                 let begun = Begun {
                     work: order.work,
@@ -136,10 +134,11 @@ impl Core {
                     act: order.act,
                     run,
                     networks_new,
+                    networks: order.networks.into_iter().filter(|network| self.is_news(network)).collect(),
                 };
-                entries.push(Entry::Begun(begun.clone()));
+                let entry = Entry::Begun(begun.clone());
                 self.doing.insert(order.guest, Doing::new(begun, tickets));
-                self.append(entries, Then::Begun(order.guest), out);
+                self.append(vec![entry], Then::Begun(order.guest), out);
             }
         }
     }

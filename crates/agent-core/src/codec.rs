@@ -43,13 +43,13 @@ fn put_entry(entry: &Entry) -> stored::record::Entry {
         Entry::Boot(boot) => To::Boot(stored::Boot { boot_id: boot.clone() }),
         Entry::Counters { floor, run } => To::Counters(stored::Counters { floor: *floor, run: run.0 }),
         Entry::Network(state) => To::Network(network::put(state)),
-        Entry::NoNetwork(id) => To::NoNetwork(stored::NoNetwork { id: put_id(id.as_uuid()) }),
         Entry::Begun(begun) => To::Begun(put_begun(begun)),
-        Entry::Ended { work, step, guest, outcome } => To::Ended(stored::Ended {
+        Entry::Ended { work, step, guest, outcome, networks_gone } => To::Ended(stored::Ended {
             work: put_id(work.as_uuid()),
             step: step.0,
             guest: put_id(guest.as_uuid()),
             outcome: Some(put_outcome(outcome)),
+            networks_gone: put_networks(networks_gone),
         }),
         Entry::Seen { work, epoch, created, floor } => {
             let work = put_id(work.as_uuid());
@@ -92,13 +92,13 @@ fn take_entry(entry: stored::record::Entry) -> Result<Entry> {
         From::Boot(boot) => Entry::Boot(boot.boot_id),
         From::Counters(counters) => Entry::Counters { floor: counters.floor, run: Run(counters.run) },
         From::Network(state) => Entry::Network(Arc::new(network::take(state)?)),
-        From::NoNetwork(gone) => Entry::NoNetwork(NetworkId::from_uuid(take_id(&gone.id)?)),
         From::Begun(begun) => Entry::Begun(take_begun(begun)?),
         From::Ended(ended) => Entry::Ended {
             work: crate::WorkId::from_uuid(take_id(&ended.work)?),
             step: Step(ended.step),
             guest: driver::GuestId::from_uuid(take_id(&ended.guest)?),
             outcome: take_outcome(ended.outcome)?,
+            networks_gone: take_networks(&ended.networks_gone)?,
         },
         From::Seen(seen) => Entry::Seen {
             work: crate::WorkId::from_uuid(take_id(&seen.work)?),
@@ -161,6 +161,7 @@ fn put_begun(begun: &Begun) -> stored::Begun {
         run: begun.run.0,
         networks_new: put_networks(&begun.networks_new),
         act: Some(act),
+        networks: begun.networks.iter().map(|state| network::put(state)).collect(),
     }
 }
 
@@ -195,15 +196,14 @@ fn take_begun(begun: stored::Begun) -> Result<Begun> {
         act,
         run: Run(begun.run),
         networks_new: take_networks(&begun.networks_new)?,
+        networks: begun.networks.into_iter().map(|state| Ok(Arc::new(network::take(state)?))).collect::<Result<_>>()?,
     })
 }
 
 fn put_outcome(outcome: &Outcome) -> stored::Outcome {
     let empty = stored::Outcome::default();
     match outcome {
-        Outcome::Done(Reached { life, run }) => {
-            stored::Outcome { life: put_life(*life).into(), run: run.0, ..empty }
-        }
+        Outcome::Done(Reached { life, run }) => stored::Outcome { life: put_life(*life).into(), run: run.0, ..empty },
         Outcome::Refused { reason, left } => {
             stored::Outcome { life: put_life(*left).into(), refused: told(reason), ..empty }
         }

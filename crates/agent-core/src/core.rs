@@ -149,7 +149,9 @@ pub struct Core {
 
 impl Core {
     /// A node whose log says `state`, on a machine in its boot `boot`. Networks are made and the driver is asked at once.
-    pub fn open(now: Mono, state: State, boot: &str, out: &mut Vec<Effect>) -> Core {
+    pub fn open(now: Mono, mut state: State, boot: &str, out: &mut Vec<Effect>) -> Core {
+        let unfinished: BTreeSet<_> = state.unfinished.values().map(|begun| begun.work).collect();
+        state.forget_ended(|work| unfinished.contains(&work));
         let mut core = Core {
             now,
             boot: boot.to_owned(),

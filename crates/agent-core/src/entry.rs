@@ -27,6 +27,9 @@ pub struct Begun {
     pub run: Run,
     /// Networks that the node had not before: removed again if the act is undone.
     pub networks_new: Vec<NetworkId>,
+    /// Networks as they must be here with it, where the log does not say so already. In one record with the rest, so
+    /// that no crash leaves a network that no act answers for.
+    pub networks: Vec<Arc<NetworkState>>,
 }
 
 /// One record of a node's log.
@@ -43,8 +46,6 @@ pub enum Entry {
     },
     /// A network as it must be here.
     Network(Arc<NetworkState>),
-    /// A network is gone.
-    NoNetwork(NetworkId),
     /// An act begins.
     Begun(Begun),
     /// An act has ended.
@@ -57,6 +58,8 @@ pub enum Entry {
         guest: GuestId,
         /// How.
         outcome: Outcome,
+        /// Networks that went with it.
+        networks_gone: Vec<NetworkId>,
     },
     /// A newer owner or floor was seen by an order that began nothing.
     Seen {

@@ -63,16 +63,13 @@ impl Core {
     /// Keeps up with an entry that became durable.
     pub(crate) fn networks_follow(&mut self, entry: &Entry) {
         match entry {
-            Entry::Network(network) => {
-                self.nets.entry(network.id).or_insert_with(Net::fresh).leaving = false;
-            }
-            Entry::NoNetwork(network) => {
-                self.nets.remove(network);
+            Entry::Network(network) => self.network_wanted(network.id),
+            Entry::Begun(begun) => begun.networks.iter().for_each(|network| self.network_wanted(network.id)),
+            Entry::Ended { networks_gone, .. } => {
+                networks_gone.iter().for_each(|network| drop(self.nets.remove(network)));
             }
             Entry::Boot(_)
             | Entry::Counters { .. }
-            | Entry::Begun(_)
-            | Entry::Ended { .. }
             | Entry::Seen { .. }
             | Entry::RunRaised { .. }
             | Entry::RunEnded { .. }
@@ -80,6 +77,10 @@ impl Core {
             | Entry::Guest { .. }
             | Entry::Work { .. } => {}
         }
+    }
+
+    fn network_wanted(&mut self, network: NetworkId) {
+        self.nets.entry(network).or_insert_with(Net::fresh).leaving = false;
     }
 
     /// A call asks for networks without a guest.

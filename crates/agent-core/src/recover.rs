@@ -33,7 +33,8 @@ impl Core {
             // A number that was given is not given again, whatever has become of the log.
             self.state.run = self.state.run.max(seen(*observed).1);
         }
-        let known = |guest: &GuestId| self.state.guests.contains_key(guest) || self.state.unfinished.contains_key(guest);
+        let known =
+            |guest: &GuestId| self.state.guests.contains_key(guest) || self.state.unfinished.contains_key(guest);
         self.strangers = found.iter().filter(|(guest, _)| !known(guest)).map(|(guest, seen)| (*guest, *seen)).collect();
 
         for guest in self.state.guests.keys().copied().collect::<Vec<_>>() {

@@ -51,15 +51,12 @@ impl State {
         match entry {
             Entry::Boot(boot) => self.boot.clone_from(boot),
             Entry::Counters { floor, run } => self.counters(*floor, *run),
-            Entry::Network(network) => {
-                let known = self.networks.entry(network.id).or_insert_with(|| Arc::clone(network));
-                if known.revision < network.revision {
-                    *known = Arc::clone(network);
-                }
-            }
-            Entry::NoNetwork(network) => drop(self.networks.remove(network)),
+            Entry::Network(network) => self.network(network),
             Entry::Begun(begun) => self.begun(begun),
-            Entry::Ended { work, step, guest, outcome } => self.ended(*work, *step, *guest, outcome),
+            Entry::Ended { work, step, guest, outcome, networks_gone } => {
+                networks_gone.iter().for_each(|network| drop(self.networks.remove(network)));
+                self.ended(*work, *step, *guest, outcome);
+            }
             Entry::Seen { work, epoch, created, floor } => {
                 self.counters(*floor, Run(0));
                 self.work(*work, *created, *epoch);
@@ -99,6 +96,13 @@ impl State {
         }
     }
 
+    fn network(&mut self, network: &Arc<NetworkState>) {
+        let known = self.networks.entry(network.id).or_insert_with(|| Arc::clone(network));
+        if known.revision < network.revision {
+            *known = Arc::clone(network);
+        }
+    }
+
     fn counters(&mut self, floor: u64, run: Run) {
         self.floor = self.floor.max(floor);
         self.run = self.run.max(run);
@@ -131,7 +135,8 @@ impl State {
             }
             Act::Destroy(_) | Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) => {}
         }
-        self.unfinished.insert(begun.guest, begun.clone());
+        begun.networks.iter().for_each(|network| self.network(network));
+        self.unfinished.insert(begun.guest, Begun { networks: Vec::new(), ..begun.clone() });
     }
 
     fn ended(&mut self, work: WorkId, step: Step, guest: GuestId, outcome: &Outcome) {
@@ -164,7 +169,8 @@ impl State {
 
     /// Forgets works below the floor, but not those that `busy` still needs.
     pub(crate) fn forget_ended(&mut self, busy: impl Fn(WorkId) -> bool) {
-        let below: Vec<_> = self.ages.range(..(self.floor, WorkId::from_uuid(ids::uuid::Uuid::nil()))).copied().collect();
+        let below: Vec<_> =
+            self.ages.range(..(self.floor, WorkId::from_uuid(ids::uuid::Uuid::nil()))).copied().collect();
         for (created, work) in below {
             if !busy(work) {
                 self.ages.remove(&(created, work));

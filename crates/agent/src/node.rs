@@ -69,13 +69,8 @@ impl Node {
         let state = journal.take(&config.name);
         let mut effects = Vec::new();
         let core = Core::open(world.now(), state, &config.boot_id, &mut effects);
-        let inner = Inner {
-            core,
-            ticket: 0,
-            orders: BTreeMap::new(),
-            networks: BTreeMap::new(),
-            contexts: BTreeMap::new(),
-        };
+        let inner =
+            Inner { core, ticket: 0, orders: BTreeMap::new(), networks: BTreeMap::new(), contexts: BTreeMap::new() };
         let blobs = Blobs::new(&config.ring, &config.peers, &config.images);
         let node = Arc::new(Node {
             world: world.clone(),
@@ -222,7 +217,6 @@ fn log_span(inner: &Inner, entries: &[Entry]) -> Option<Span> {
         Entry::Boot(_)
         | Entry::Counters { .. }
         | Entry::Network(_)
-        | Entry::NoNetwork(_)
         | Entry::Seen { .. }
         | Entry::RunRaised { .. }
         | Entry::RunEnded { .. }

@@ -7,7 +7,7 @@ use driver::{Driver, DriverError, GuestId, GuestSpec, ImageFormat, ImageRef, Ima
 use ids::uuid::Uuid;
 use world::World;
 
-use crate::{Fault, FakeMachine, Operation};
+use crate::{FakeMachine, Fault, Operation};
 
 /// SHA-256 of the three bytes `abc`.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
