@@ -1,28 +1,25 @@
 //! All guests of a node: look at what is there, then do what is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use driver::{DriverError, Found, GuestId, GuestSpec, ImageSource, Observed, Run, StopCause, Watcher};
+use driver::{DriverError, Found, GuestId, GuestSpec, Observed, Run, StopCause, Watcher};
 use serde_json::Value;
 use world::World;
 
-use crate::accel::{Accel, Knowledge};
+use crate::accel::{Device, Knowledge};
 use crate::cgroup::Cgroups;
 use crate::disk::Tools;
 use crate::images::Images;
-use crate::layout::{GuestDir, GuestRecord, Layout, PortRecord, failed, write_whole};
+use crate::layout::{GuestDir, Layout, failed};
 use crate::net::Net;
-use crate::process::{self, Process};
+use crate::process::{self, Marked, Process};
 use crate::running::{COMMAND, Phase, Running};
 use crate::start::{self, Start};
-use crate::{Config, host, iso};
+use crate::{Config, host};
 
-/// The users under which guests run: no account has such a number.
-const USERS_FIRST: u32 = 2_000_000_000;
-const USERS: u64 = 100_000_000;
 /// How long a process that holds a guest's lock may take to be recognized: it is between two of its first execs.
 const RECOGNIZE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -34,12 +31,12 @@ pub(crate) struct Guests {
     pub(crate) cgroups: Cgroups,
     pub(crate) images: Images,
     pub(crate) kvm: Knowledge,
-    net: Box<dyn Net>,
-    root: bool,
+    pub(crate) net: Box<dyn Net>,
+    pub(crate) root: bool,
     running: parking_lot::Mutex<BTreeMap<GuestId, Arc<Running>>>,
     reports: parking_lot::Mutex<Reports>,
     /// Held while a user is chosen and recorded.
-    users: parking_lot::Mutex<()>,
+    pub(crate) users: parking_lot::Mutex<()>,
 }
 
 /// Ends that nobody asked for: to the watcher, or kept until there is one.
@@ -58,7 +55,8 @@ impl Guests {
     ) -> std::io::Result<Guests> {
         let layout = Layout::create(&config.state_dir)?;
         let qemu = format!("{}.{}.{}", version.0, version.1, version.2);
-        let device = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+        let root = rustix::process::geteuid().is_root();
+        let device = Device::detect(root);
         let kvm = Knowledge::open(layout.kvm(), &host::boot_id()?, &qemu, device);
         Ok(Guests {
             world,
@@ -68,7 +66,7 @@ impl Guests {
             layout,
             kvm,
             net,
-            root: rustix::process::geteuid().is_root(),
+            root,
             running: parking_lot::Mutex::default(),
             reports: parking_lot::Mutex::default(),
             users: parking_lot::Mutex::default(),
@@ -111,8 +109,12 @@ impl Guests {
 
     pub(crate) async fn find(self: &Arc<Self>) -> Result<Vec<Found>, DriverError> {
         let mut found = Vec::new();
-        for guest in self.layout.all_guests().map_err(|error| failed("cannot list the guests", &error))? {
-            let observed = match self.look(guest).await? {
+        let guests = self.layout.all_guests().map_err(|error| failed("cannot list the guests", &error))?;
+        let all = process::scan().map_err(cannot_look)?;
+        for guest in guests {
+            let running = self.look_in(guest, &all).await;
+            let running = running.map_err(|error| DriverError::Failed(format!("guest {guest}: {error}")))?;
+            let observed = match running {
                 Some(running) => running.observe().await,
                 None => Observed::Stopped,
             };
@@ -123,6 +125,11 @@ impl Guests {
 
     /// The guest's run, if it runs; taken hold of if it was not yet.
     async fn look(self: &Arc<Self>, guest: GuestId) -> Result<Option<Arc<Running>>, DriverError> {
+        self.look_in(guest, &[]).await
+    }
+
+    /// The same, looking first among `seen`.
+    async fn look_in(self: &Arc<Self>, guest: GuestId, seen: &[Marked]) -> Result<Option<Arc<Running>>, DriverError> {
         if let Some(running) = self.held(guest) {
             return Ok(Some(running));
         }
@@ -131,14 +138,17 @@ impl Guests {
             return Ok(None);
         }
         let uid = dir.record()?.map_or(0, |record| record.uid);
-        let cannot_look = |error: std::io::Error| failed("cannot look for the guest's process", &error);
         let deadline = self.world.now() + RECOGNIZE;
         loop {
             if let Some(free) = process::lock(&dir.lock()).map_err(cannot_look)? {
                 drop(free);
                 return Ok(None);
             }
-            if let Some((process, run)) = process::find(guest, uid).map_err(cannot_look)? {
+            let found = match process::find_in(seen, guest, uid).map_err(cannot_look)? {
+                Some(found) => Some(found),
+                None => process::find(guest, uid).map_err(cannot_look)?,
+            };
+            if let Some((process, run)) = found {
                 return self.hold(guest, &dir, process, run, Phase::Up).map(Some);
             }
             if self.world.now() >= deadline {
@@ -188,62 +198,6 @@ impl Guests {
         if held.get(&guest).is_some_and(|one| Arc::ptr_eq(one, running)) {
             held.remove(&guest);
         }
-    }
-
-    pub(crate) async fn prepare(
-        self: &Arc<Self>,
-        spec: &GuestSpec,
-        images: &dyn ImageSource,
-    ) -> Result<(), DriverError> {
-        let dir = self.layout.guest(spec.id);
-        let cannot = |error: std::io::Error| failed("cannot prepare the guest", &error);
-        std::fs::create_dir_all(dir.path()).map_err(cannot)?;
-        self.record(&dir, spec)?;
-        let base = self.images.ensure(&spec.image, images, &self.tools).await?;
-        self.tools.ensure_overlay(&dir.disk(), &base, &spec.image, spec.disk_gib).await?;
-        if self.wants_config_drive(spec) {
-            let drive = config_drive(spec);
-            if std::fs::read(dir.config()).ok().as_ref() != Some(&drive) {
-                write_whole(&dir.config(), &drive).map_err(cannot)?;
-            }
-        }
-        self.probe_later(&spec.image);
-        Ok(())
-    }
-
-    fn wants_config_drive(&self, spec: &GuestSpec) -> bool {
-        spec.config_drive || !self.net.serves_metadata()
-    }
-
-    /// Writes down what taking the guest away will need, before anything of it is made.
-    fn record(&self, dir: &GuestDir, spec: &GuestSpec) -> Result<GuestRecord, DriverError> {
-        let _one_at_a_time = self.users.lock();
-        let before = dir.record()?;
-        let uid = match &before {
-            Some(record) => record.uid,
-            None => self.free_user(spec.id)?,
-        };
-        let ports = spec
-            .nics
-            .iter()
-            .map(|nic| PortRecord { network: nic.network.to_string(), port: nic.port.to_string() })
-            .collect();
-        let record = GuestRecord { version: 1, name: spec.name.clone(), uid, image: spec.image.sha256.clone(), ports };
-        if before.as_ref() != Some(&record) {
-            dir.write_record(&record)?;
-        }
-        Ok(record)
-    }
-
-    fn free_user(&self, guest: GuestId) -> Result<u32, DriverError> {
-        if !self.root {
-            return Ok(rustix::process::geteuid().as_raw());
-        }
-        let mut taken = BTreeSet::new();
-        for other in self.layout.all_guests().map_err(|error| failed("cannot list the guests", &error))? {
-            taken.extend(self.layout.guest(other).record()?.map(|record| record.uid));
-        }
-        Ok(user_for(guest, &taken))
     }
 
     pub(crate) async fn run(self: &Arc<Self>, spec: &GuestSpec, run: Run) -> Result<(), DriverError> {
@@ -358,63 +312,8 @@ impl Guests {
         self.tools.create_empty(into, bytes).await?;
         running.export(into).await
     }
-
-    /// How a guest of the KVM probe is started.
-    pub(crate) fn start_probe(
-        &self,
-        dir: &GuestDir,
-        spec: &GuestSpec,
-        accel: Accel,
-        lock: std::fs::File,
-    ) -> Result<Process, DriverError> {
-        let start = Start {
-            tools: &self.tools,
-            cgroups: &self.cgroups,
-            dir,
-            base: &self.layout.image(&spec.image.sha256),
-            spec,
-            run: Run(1),
-            accel,
-            config_drive: false,
-            cards: Vec::new(),
-            user: self.root.then(|| user_for(spec.id, &BTreeSet::new())),
-            background: true,
-            lock,
-        };
-        start.start()
-    }
 }
 
-/// A user that no guest in `taken` has; for one guest mostly the same.
-fn user_for(guest: GuestId, taken: &BTreeSet<u32>) -> u32 {
-    let (high, low) = guest.as_uuid().as_u64_pair();
-    let start = (high ^ low) % USERS;
-    (0..USERS)
-        .map(|step| USERS_FIRST + u32::try_from((start + step) % USERS).expect("the range is below 2^32"))
-        .find(|user| !taken.contains(user))
-        .expect("a node has fewer than a hundred million guests")
-}
-
-fn config_drive(spec: &GuestSpec) -> Vec<u8> {
-    let mut files: Vec<(&str, &[u8])> = vec![
-        ("openstack/latest/meta_data.json", spec.meta_data.as_bytes()),
-        ("openstack/latest/network_data.json", spec.network_data.as_bytes()),
-    ];
-    if !spec.user_data.is_empty() {
-        files.push(("openstack/latest/user_data", &spec.user_data));
-    }
-    iso::build("config-2", &files)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_guests_have_one_user() {
-        let guest = crate::tests_support::spec().id;
-        let first = user_for(guest, &BTreeSet::new());
-        let second = user_for(guest, &BTreeSet::from([first]));
-        assert!(first >= USERS_FIRST && second >= USERS_FIRST && first != second);
-    }
+fn cannot_look(error: std::io::Error) -> DriverError {
+    failed("cannot look for the guest's process", &error)
 }

@@ -1,13 +1,14 @@
 //! Real guests: QEMU processes that the agent starts, finds again, and never owns.
 //!
-//! A guest is a directory ([`layout`](self)), a confined process and its ports. The process lives in a session, user
+//! A guest is a directory, a confined process and its ports. The process lives in a session, user
 //! and control groups of its own and holds everything it needs as open descriptors, so agents come and go beside it.
 //! Nothing that is recorded is trusted over what is found: a guest runs if a process carries its marker and its lock is
 //! held. Every act looks first, and does what is missing.
 //!
+//! - all of them: `guests`
 //! - what runs: `argv` (pure), `launch`, `start`, `process`, `cgroup`, `accel` (KVM only when proven)
 //! - what it says: `qmp` (pure) and `monitor`, `tail` (console), `running` (one guest held by this agent)
-//! - what it runs from: `images`, `disk`, `iso` (config drive), `layout`
+//! - what it runs from: `prepare`, `images`, `disk`, `iso` (config drive), `layout`
 //! - what it is plugged into: `net`
 //!
 //! Absent: any decision about which guests should be; migration; hot plug.
@@ -24,6 +25,7 @@ mod launch;
 mod layout;
 mod monitor;
 mod net;
+mod prepare;
 mod probe;
 mod process;
 mod qmp;

@@ -1,15 +1,17 @@
 //! The probe of KVM: a guest of nobody's that is booted and thrown away. What it proves stands in [`crate::accel`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverError, GuestId, GuestSpec, ImageRef};
+use driver::{DriverError, GuestId, GuestSpec, ImageRef, Run};
 
 use crate::accel::{Accel, PROBE_AFTER, PROBE_BOUND, PROOF};
 use crate::guests::Guests;
-use crate::layout::failed;
-use crate::process;
-use crate::start;
+use crate::layout::{GuestDir, failed};
+use crate::prepare::user_for;
+use crate::process::{self, Process};
+use crate::start::{self, Start};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -67,12 +69,40 @@ impl Guests {
                 self.world.sleep(LOOK_EVERY).await;
             }
         };
-        let works = self.world.timeout(PROBE_BOUND, seen).await.is_ok();
+        let works = tokio::select! {
+            seen = self.world.timeout(PROBE_BOUND, seen) => seen.is_ok(),
+            _ended = process.ended() => false,
+        };
         process.kill().map_err(cannot)?;
         process.ended().await.map_err(cannot)?;
         process.reap();
         drop(follower);
         Ok(works)
+    }
+
+    /// How a guest of the KVM probe is started.
+    fn start_probe(
+        &self,
+        dir: &GuestDir,
+        spec: &GuestSpec,
+        accel: Accel,
+        lock: std::fs::File,
+    ) -> Result<Process, DriverError> {
+        let start = Start {
+            tools: &self.tools,
+            cgroups: &self.cgroups,
+            dir,
+            base: &self.layout.image(&spec.image.sha256),
+            spec,
+            run: Run(1),
+            accel,
+            config_drive: false,
+            cards: Vec::new(),
+            user: self.root.then(|| user_for(spec.id, &BTreeSet::new())),
+            background: true,
+            lock,
+        };
+        start.start()
     }
 
     async fn remove_probe(&self, id: GuestId) -> Result<(), DriverError> {
@@ -108,7 +138,7 @@ mod tests {
     async fn a_guest_that_runs_is_proof_and_nothing_of_it_stays() {
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest/tiny.qcow2");
         let tiny = std::env::var_os("MAINSTAY_TINY").map_or(built, PathBuf::from);
-        let bytes = std::fs::read(&tiny).expect("the guest image is built by `cargo xtask image`");
+        let bytes = std::fs::read(&tiny).expect("the guest image is built by `cargo xtask guest-image`");
         let dir = tempfile::tempdir().unwrap();
         let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir.path());
         let config = crate::Config {

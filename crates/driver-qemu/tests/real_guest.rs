@@ -139,9 +139,24 @@ fn processes(guest: GuestId) -> Vec<(u32, u32)> {
     found
 }
 
+/// Ends the guest's process if the test does not come to it.
+struct Cleanup(GuestId);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for (pid, _) in processes(self.0) {
+            let process = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            let _it_may_have_ended = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The tag of this test's devices on the node.
+const TAG: &str = "qdrv";
+
 /// What a node has: its own networks as root, QEMU's without.
 fn networking() -> Networking {
-    if root() { Networking::Node(node_net::Config { tag: "qdrv".into() }) } else { Networking::User }
+    if root() { Networking::Node(node_net::Config { tag: TAG.into() }) } else { Networking::User }
 }
 
 fn root() -> bool {
@@ -156,6 +171,10 @@ async fn a_guest_boots_outlives_its_agent_is_exported_and_leaves_nothing() {
     let (spec, network) = spec(&world, describe(&source.0));
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let guest = spec.id;
+    let _cleanup = Cleanup(guest);
+    if root() {
+        node_net::destroy_all(TAG).unwrap();
+    }
 
     // The first agent builds and starts it; each step a second time changes nothing.
     let agent = open(&world, dir.path(), networking()).await;
@@ -229,6 +248,7 @@ async fn a_guest_that_powers_itself_off_is_told_at_once_and_one_that_will_not_st
     let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir.path());
     let source = File(tiny());
     let (mut spec, network) = spec(&world, describe(&source.0));
+    let _cleanup = Cleanup(spec.id);
     spec.user_data = [&spec.user_data[..], b"echo off it goes > /dev/ttyS0\npoweroff\n"].concat();
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let agent = open(&world, dir.path(), Networking::User).await;
@@ -269,6 +289,7 @@ fn agents_that_are_killed_while_they_start_a_guest_never_start_two() {
     let dir = tempfile::tempdir().unwrap();
     let world = world::os::OsHost::world(runtime.handle().clone(), dir.path());
     let (spec, network) = spec(&world, describe(&tiny()));
+    let _cleanup = Cleanup(spec.id);
     std::fs::write(dir.path().join("ids"), format!("{} {} {}", spec.id, spec.nics[0].port, spec.nics[0].network))
         .unwrap();
     let mut found = Vec::new();
