@@ -70,11 +70,7 @@ fn refusal(error: LoginError) -> Fault {
 
 async fn answer(cloud: &Identity, verified: &Verified, filters: &Filters) -> Result<Value, Fault> {
     let scoped = verified.caller.project.is_some() || verified.caller.domain.is_some();
-    let catalog = if scoped && list::get(filters, "nocatalog").is_none() {
-        Some(cloud.catalog().await?)
-    } else {
-        None
-    };
+    let catalog = if scoped && list::get(filters, "nocatalog").is_none() { Some(cloud.catalog().await?) } else { None };
     Ok(body::token(verified, catalog.as_deref()))
 }
 
@@ -97,12 +93,7 @@ async fn subject(caller: &Caller, cloud: &Identity, headers: &HeaderMap) -> Resu
     }
 }
 
-async fn show(
-    caller: Caller,
-    State(cloud): Cloud,
-    headers: HeaderMap,
-    filters: Filters,
-) -> Result<TokenAnswer, Fault> {
+async fn show(caller: Caller, State(cloud): Cloud, headers: HeaderMap, filters: Filters) -> Result<TokenAnswer, Fault> {
     let (token, verified) = subject(&caller, &cloud, &headers).await?;
     Ok((StatusCode::OK, token_header(&token)?, Json(answer(&cloud, &verified, &filters).await?)))
 }

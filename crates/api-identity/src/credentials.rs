@@ -70,9 +70,9 @@ fn object(cx: &RequestCx, credential: &ApplicationCredential, roles: &[Role]) ->
 /// A credential may make and remove others only if it was made to.
 fn unrestricted(cloud_credential: Option<&ApplicationCredential>) -> Result<(), Fault> {
     match cloud_credential {
-        Some(credential) if !credential.unrestricted => {
-            Err(Fault::forbidden("Using method 'application_credential' is not allowed for managing application credentials."))
-        }
+        Some(credential) if !credential.unrestricted => Err(Fault::forbidden(
+            "Using method 'application_credential' is not allowed for managing application credentials.",
+        )),
         Some(_) | None => Ok(()),
     }
 }

@@ -45,7 +45,8 @@ pub(crate) fn wrap(
     wrapper: &str,
     objects: Vec<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let page = Page { limit: get(filters, "limit").map(str::to_owned), marker: get(filters, "marker").map(str::to_owned) };
+    let page =
+        Page { limit: get(filters, "limit").map(str::to_owned), marker: get(filters, "marker").map(str::to_owned) };
     let cut = page.cut(objects, usize::MAX, |object| object["id"].as_str().unwrap_or("").to_owned())?;
     let (url, query) = (format!("{}{path}", base(cx)), encode(filters));
     let itself = if query.is_empty() { url.clone() } else { format!("{url}?{query}") };

@@ -74,7 +74,9 @@ struct Tags {
 /// The domain that a new thing goes to: the one named, else the one of the caller's scope.
 pub(crate) fn domain_for(caller: &Caller, wanted: Option<&str>) -> Result<DomainId, Fault> {
     if let Some(wanted) = wanted {
-        return wanted.parse().map_err(|_| Fault::bad_request(format!("Invalid input for field 'domain_id': {wanted:.80?}")));
+        return wanted
+            .parse()
+            .map_err(|_| Fault::bad_request(format!("Invalid input for field 'domain_id': {wanted:.80?}")));
     }
     let scope = caller.domain.as_ref().or(caller.project.as_ref().map(|project| &project.domain));
     Ok(scope.map_or_else(|| caller.user_domain.0.clone(), |(id, _)| id.clone()))
@@ -187,7 +189,9 @@ async fn write_tags(caller: &Caller, cloud: &Identity, id: &str, tags: Vec<Strin
 }
 
 fn tags_json(cx: &RequestCx, id: &str, tags: &[String]) -> Json<Value> {
-    Json(json!({ "tags": tags, "links": { "self": format!("{}/projects/{id}/tags", base(cx)), "next": null, "previous": null } }))
+    Json(
+        json!({ "tags": tags, "links": { "self": format!("{}/projects/{id}/tags", base(cx)), "next": null, "previous": null } }),
+    )
 }
 
 async fn tags(

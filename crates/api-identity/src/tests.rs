@@ -28,14 +28,19 @@ async fn cloud() -> Cloud {
     let view = View::open(&world, Arc::new(store::memory::open(&world)), identity::indexes()).await.unwrap();
     let identity = Identity::new(&world, view, Passwords::start(1).unwrap());
     let (region, public_url) = ("RegionOne".to_owned(), "https://here:1".to_owned());
-    let params =
-        BootstrapParams { admin_password: "Secret-0".to_owned(), region: region.clone(), public_url: public_url.clone() };
+    let params = BootstrapParams {
+        admin_password: "Secret-0".to_owned(),
+        region: region.clone(),
+        public_url: public_url.clone(),
+    };
     identity.bootstrap(&params).await.unwrap();
     let platform =
         Platform { world, auth: Arc::clone(&identity) as Arc<_>, observer: Arc::new(Unobserved), region, public_url };
-    let site = Site::new(&platform)
-        .nest("/identity", crate::discovery(), Arc::clone(&identity))
-        .nest("/identity/v3", crate::routes(), identity);
+    let site = Site::new(&platform).nest("/identity", crate::discovery(), Arc::clone(&identity)).nest(
+        "/identity/v3",
+        crate::routes(),
+        identity,
+    );
     let (router, routes) = site.build();
     Cloud { router, routes }
 }
@@ -60,7 +65,8 @@ impl Cloud {
     }
 
     async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
-        let request = Request::builder().method(method).uri(format!("/identity/v3{path}")).header("x-auth-token", token);
+        let request =
+            Request::builder().method(method).uri(format!("/identity/v3{path}")).header("x-auth-token", token);
         let request = request.header("content-type", "application/json");
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         self.raw(request.body(body).unwrap()).await
@@ -238,7 +244,7 @@ async fn every_route_is_closed_and_robust() {
     assert!(cloud.routes.len() > 80, "{}", cloud.routes.len());
     for route in &cloud.routes {
         let call = format!("{} {}", route.method, route.path);
-        let path = route.path.replace('{', "").replace('}', "");
+        let path = route.path.replace(['{', '}'], "");
         let request = |token: &str, body: &'static str| {
             let request = Request::builder().method(route.method.clone()).uri(&path).header("x-auth-token", token);
             request.header("content-type", "application/json").body(Body::from(body)).unwrap()
@@ -249,7 +255,8 @@ async fn every_route_is_closed_and_robust() {
                 assert_eq!(cloud.raw(request(token, body)).await.status, 401, "{call} with {token:?}");
             }
         }
-        for body in ["", "{", "[]", "null", r#"{"project":null}"#, "\u{0}", r#"{"auth":{"identity":{"methods":[{}]}}}"#] {
+        for body in ["", "{", "[]", "null", r#"{"project":null}"#, "\u{0}", r#"{"auth":{"identity":{"methods":[{}]}}}"#]
+        {
             let answer = cloud.raw(request(&admin, body)).await;
             assert!(answer.status.as_u16() < 500, "{call} with {body:?}: {}", answer.status);
             if [Method::POST, Method::PATCH].contains(&route.method) || call == open_for_passwords {

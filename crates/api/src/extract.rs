@@ -108,7 +108,8 @@ fn check_content_type(dialect: Dialect, headers: &HeaderMap) -> Result<(), Fault
 /// Reads a whole body of at most `bytes_max`, within [`JSON_READ_SPAN_MAX`].
 pub async fn read_body(cx: &RequestCx, headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Fault> {
     let too_large = || Fault::too_large(format!("The body is larger than {bytes_max} bytes."));
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     if announced.is_some_and(|length: u64| length > bytes_max as u64) {
         return Err(too_large());
     }
@@ -155,7 +156,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
-            Err(error) => Fault::internal(format_args!("an answer could not be written as JSON: {error}")).into_response(),
+            Err(error) => {
+                Fault::internal(format_args!("an answer could not be written as JSON: {error}")).into_response()
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the [`Dialect`] and the request's id. So shared code (extractors, stores) fails alike everywhere.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -29,9 +30,13 @@ pub enum Dialect {
     Placement,
 }
 
-/// An error answer.
+/// An error answer: [`Details`] behind one pointer, so that results which may fail stay small.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct Fault(Box<Details>);
+
+/// What a [`Fault`] derefs to.
+#[derive(Clone, Debug)]
+pub struct Details {
     /// The status.
     pub status: StatusCode,
     /// The dialect's own word for it (Nova's wrapper, Neutron's type, Placement's code); empty: derived from the status.
@@ -46,17 +51,30 @@ pub struct Fault {
     over_quota: bool,
 }
 
+impl Deref for Fault {
+    type Target = Details;
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
 impl Fault {
     /// A fault with this status.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Fault {
-        Fault {
+        Fault(Box::new(Details {
             status,
             kind: Cow::Borrowed(""),
             message: message.into(),
             headers: HeaderMap::new(),
             extra: Vec::new(),
             over_quota: false,
-        }
+        }))
     }
 
     /// With the dialect's own word for it.
@@ -110,7 +128,9 @@ impl Fault {
     }
     /// A quota is used up: 403, but 409 where Neutron is spoken.
     pub fn over_quota(message: impl Into<String>) -> Fault {
-        Fault { over_quota: true, ..Fault::new(StatusCode::FORBIDDEN, message) }
+        let mut fault = Fault::new(StatusCode::FORBIDDEN, message);
+        fault.over_quota = true;
+        fault
     }
     /// 503: nothing happened, it may be sent again.
     pub fn unavailable(message: impl Into<String>) -> Fault {
@@ -130,7 +150,7 @@ impl Fault {
     }
 
     /// The answer in `dialect`. `head` holds headers that were set already.
-    pub(crate) fn render(self, dialect: Dialect, cx: &RequestCx, mut head: HeaderMap) -> Response {
+    pub(crate) fn render(mut self, dialect: Dialect, cx: &RequestCx, mut head: HeaderMap) -> Response {
         let status = if self.over_quota && dialect == Dialect::Neutron { StatusCode::CONFLICT } else { self.status };
         let (content_type, body) = match dialect {
             Dialect::Glance if status != StatusCode::UNAUTHORIZED => ("text/html; charset=UTF-8", self.html(status)),
@@ -144,7 +164,7 @@ impl Fault {
                 head.insert(WWW_AUTHENTICATE, value);
             }
         }
-        head.extend(self.headers);
+        head.extend(std::mem::take(&mut self.headers));
         head.remove(CONTENT_LENGTH);
         head.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let mut response = Response::new(Body::from(body));
@@ -243,14 +263,14 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;
-        response.extensions_mut().insert(Carried(Box::new(self)));
+        response.extensions_mut().insert(Carried(self));
         response
     }
 }
 
 /// A fault on its way through the response's extensions.
 #[derive(Clone)]
-pub(crate) struct Carried(pub(crate) Box<Fault>);
+pub(crate) struct Carried(pub(crate) Fault);
 
 impl From<store::ReadError> for Fault {
     fn from(error: store::ReadError) -> Fault {
@@ -288,7 +308,9 @@ impl From<identity::AuthError> for Fault {
             identity::AuthError::Invalid(_) => {
                 Fault::unauthorized("The request you have made requires authentication.")
             }
-            identity::AuthError::NotNow(_) => Fault::unavailable("Tokens cannot be verified now. Try again in a moment."),
+            identity::AuthError::NotNow(_) => {
+                Fault::unavailable("Tokens cannot be verified now. Try again in a moment.")
+            }
         }
     }
 }

@@ -57,9 +57,9 @@ impl Negotiation {
         let Some(version) = Microversion::parse(wanted) else {
             return Err(Fault::bad_request(match dialect {
                 Dialect::Placement => format!("invalid version string: {wanted}"),
-                Dialect::Keystone | Dialect::Nova | Dialect::Neutron | Dialect::Glance => format!(
-                    "API Version String {wanted} is of invalid format. Must be of format MajorNum.MinorNum."
-                ),
+                Dialect::Keystone | Dialect::Nova | Dialect::Neutron | Dialect::Glance => {
+                    format!("API Version String {wanted} is of invalid format. Must be of format MajorNum.MinorNum.")
+                }
             }));
         };
         if (self.min..=self.max).contains(&version) {

@@ -47,7 +47,8 @@ impl Site {
     pub fn build(self) -> (Router, Vec<Route>) {
         let plain = Family { dialect: Dialect::Keystone, negotiation: None, platform: Arc::clone(&self.platform) };
         let wrap = |family: &Family| family.layer(any(no_such_route));
-        let mut families: Vec<_> = self.families.iter().map(|(prefix, family)| (prefix.clone(), wrap(family))).collect();
+        let mut families: Vec<_> =
+            self.families.iter().map(|(prefix, family)| (prefix.clone(), wrap(family))).collect();
         families.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let elsewhere = Elsewhere { families: families.into(), plain: wrap(&plain) };
         (self.router.fallback_service(elsewhere), self.routes)
@@ -72,7 +73,8 @@ impl Service<Request> for Elsewhere {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let path = request.uri().path();
-        let behind = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let behind =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let family = self.families.iter().find(|(prefix, _)| behind(prefix)).map_or(&self.plain, |(_, family)| family);
         family.clone().call(request)
     }

@@ -214,8 +214,7 @@ impl<F: Fn() -> String> Missing<'_, F> {
             }
             new = true;
             let id = parse::<RoleId>(&(self.fresh)())?;
-            let role =
-                Role { id, name: name.to_owned(), description: String::new(), domain: None, deleting: false };
+            let role = Role { id, name: name.to_owned(), description: String::new(), domain: None, deleting: false };
             self.name(NameOf::Role, "", name, role.id.as_str());
             self.txn.create(role.key(), role.encode());
             ids.push(role.id);

@@ -60,13 +60,7 @@ impl<T> Decided<T> {
 impl Identity {
     /// Identity over `view`, which must have been opened with [`crate::indexes`] among its own.
     pub fn new(world: &World, view: Arc<View>, passwords: Passwords) -> Arc<Identity> {
-        Arc::new(Identity {
-            world: world.clone(),
-            view,
-            passwords,
-            cache: Cache::new(),
-            epoch: Epoch::key_of_all(),
-        })
+        Arc::new(Identity { world: world.clone(), view, passwords, cache: Cache::new(), epoch: Epoch::key_of_all() })
     }
 
     /// The world that this runs in.
@@ -119,9 +113,9 @@ impl Identity {
         }
         let end = RevokedToken::key_of(&format_args!("{:010}", self.world.wall().as_secs()));
         let ended = KeyRange { start: RevokedToken::all().start, end: Some(end) };
-        let keys = self.view.peek(|reader| {
-            reader.range(ended).take(SWEPT_PER_COMMIT).map(|(key, _)| key.clone()).collect::<Vec<_>>()
-        });
+        let keys = self
+            .view
+            .peek(|reader| reader.range(ended).take(SWEPT_PER_COMMIT).map(|(key, _)| key.clone()).collect::<Vec<_>>());
         for key in keys {
             txn.delete(key);
         }

@@ -207,7 +207,9 @@ async fn a_removal_that_was_cut_off_is_finished_by_the_next_one() {
     let again = cloud.identity.create_project(Project { id: "other".parse().unwrap(), ..project.clone() }).await;
     assert!(matches!(again, Err(Error::Duplicate { .. })), "the name is still taken");
     cloud.identity.delete_project(project.id.as_str()).await.unwrap();
-    assert!(cloud.identity.all::<Grant>().await.unwrap().iter().all(|it| it.target != Target::Project(project.id.clone())));
+    assert!(
+        cloud.identity.all::<Grant>().await.unwrap().iter().all(|it| it.target != Target::Project(project.id.clone()))
+    );
     let again = cloud.identity.create_project(Project { id: "other".parse().unwrap(), ..project }).await;
     assert!(again.is_ok());
 }

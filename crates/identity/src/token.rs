@@ -103,11 +103,7 @@ pub fn sign(claims: &Claims, key: &TokenKey) -> String {
 }
 
 /// What `text` says, if one of the keys that `find` knows has signed it and it has not ended by `now`.
-pub fn verify(
-    text: &str,
-    now: Wall,
-    find: impl FnOnce([u8; 4]) -> Option<TokenKey>,
-) -> Result<Claims, &'static str> {
+pub fn verify(text: &str, now: Wall, find: impl FnOnce([u8; 4]) -> Option<TokenKey>) -> Result<Claims, &'static str> {
     if text.len() > TOKEN_BYTES_MAX {
         return Err("it is too long");
     }

@@ -68,7 +68,7 @@ struct Domain {
 #[serde(untagged)]
 enum Scope {
     Word(String),
-    Places(Places),
+    Places(Box<Places>),
 }
 
 #[derive(Deserialize)]

@@ -68,7 +68,8 @@ impl Identity {
         let leaf = |reader: &Reader<'_>, project: &Project| {
             for found in reader.all::<Project>() {
                 if leaves_only && found?.0.parent.as_ref() == Some(&project.id) {
-                    let text = format!("Cannot delete the project {} since it is not a leaf in the hierarchy.", project.id);
+                    let text =
+                        format!("Cannot delete the project {} since it is not a leaf in the hierarchy.", project.id);
                     return Err(Error::Refused(text));
                 }
             }

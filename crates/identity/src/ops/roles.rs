@@ -76,7 +76,9 @@ impl Identity {
                 return Err(Error::Invalid(format!("the role {} follows from {} already", prior.name, implied.name)));
             }
             if implied.domain.is_some() && implied.domain != prior.domain {
-                return Err(Error::Refused("a role that is private to a domain follows from none elsewhere".to_owned()));
+                return Err(Error::Refused(
+                    "a role that is private to a domain follows from none elsewhere".to_owned(),
+                ));
             }
             let implication = Implication { prior: prior.id.clone(), implied: implied.id.clone() };
             if reader.entry(&implication.key()).is_some() {
