@@ -20,7 +20,8 @@ pub(crate) fn create_bridge(plan: &Plan<'_>, found: &Links) -> Vec<String> {
     vec![format!(
         "link add name {BRIDGE} address {} mtu {} type bridge stp_state 0 forward_delay 0 mcast_snooping 0 \
          no_linklocal_learn 1",
-        plan.bridge_mac, plan.state.mtu
+        plan.bridge_mac,
+        plan.device_mtu()
     )]
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn configure(plan: &Plan<'_>, found: &Links) -> Vec<String> {
     let mut lines = Vec::new();
     let absent = Link::default();
     let bridge = found.get(BRIDGE).unwrap_or(&absent);
-    let mtu = plan.state.mtu;
+    let mtu = plan.device_mtu();
     if bridge.mtu != u32::from(mtu) {
         lines.push(format!("link set dev {BRIDGE} mtu {mtu}"));
     }

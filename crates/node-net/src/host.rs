@@ -21,7 +21,7 @@ pub(crate) fn ensure(tag: &Tag, namespace: &str, plan: &Plan<'_>) -> Result<(), 
     if !plan.state.host_access {
         return remove(&device);
     }
-    let mtu = plan.state.mtu;
+    let mtu = plan.device_mtu();
     check_ranges(plan, &device)?;
     let mut outside = link(None, &device)?;
     let mut inside = link(Some(namespace), HOST_LINK)?;
@@ -31,9 +31,10 @@ pub(crate) fn ensure(tag: &Tag, namespace: &str, plan: &Plan<'_>) -> Result<(), 
             "link add name {device} mtu {mtu} type veth peer name {HOST_LINK} mtu {mtu} netns {namespace}"
         ));
         tools::ip_batch(None, &lines)?;
-        host_settings(&device)?;
         (outside, inside) = (link(None, &device)?, link(Some(namespace), HOST_LINK)?);
     }
+    // Also for a link that was there: whoever made it may have been killed before this.
+    host_settings(&device)?;
     space::settings(namespace, &inside_settings())?;
     let lines = devices::configure_host(true, HOST_LINK, &inside.unwrap_or_default(), mtu);
     let returns = [

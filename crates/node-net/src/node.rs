@@ -102,8 +102,9 @@ impl NodeNet {
         let bridge = devices::create_bridge(plan, &found);
         let new_bridge = !bridge.is_empty();
         tools::ip_batch(Some(&namespace), &bridge)?;
+        // Also for one that was there: whoever made it may have been killed before this.
+        space::settings(&namespace, &bridge_settings())?;
         if new_bridge {
-            space::settings(&namespace, &bridge_settings())?;
             network.current = None;
         }
         let mut lines = devices::configure(plan, &found);
@@ -190,7 +191,7 @@ impl NodeNet {
         let state = network.state.as_ref().ok_or_else(unknown)?;
         let plan = Plan::of(state, &network.numbers)?;
         let planned = plan.ports.iter().find(|planned| planned.state.id == port).ok_or_else(unknown)?;
-        act(&self.tag.network(id), planned, state.mtu)
+        act(&self.tag.network(id), planned, plan.device_mtu())
     }
 
     fn enslave(&self, namespace: &str, port: &PlannedPort<'_>, mtu: u16) -> Result<(), NetError> {

@@ -12,8 +12,10 @@ use ipnet::IpNet;
 use crate::error::NetError;
 use crate::names::{self, Mac};
 
-/// The smallest MTU that IPv4 allows; below it nothing works.
-const SMALLEST_MTU: u16 = 576;
+/// The smallest MTU that IPv4 allows.
+const SMALLEST_MTU: u16 = 68;
+/// The smallest MTU that IPv6 allows; Linux switches it off on devices below.
+const SMALLEST_DEVICE_MTU: u16 = 1280;
 
 /// A port's number on this node's part of its network, 2 or more. It is what marks on packets carry.
 pub(crate) type Index = u16;
@@ -78,6 +80,11 @@ impl<'a> Plan<'a> {
         self.state.id
     }
 
+    /// The MTU of devices. Guests may be told a smaller one.
+    pub(crate) fn device_mtu(&self) -> u16 {
+        self.state.mtu.max(SMALLEST_DEVICE_MTU)
+    }
+
     /// Where `subnet`'s gateway is answered, if it has one.
     pub(crate) fn gateway(&self, subnet: &Subnet) -> Option<Gateway<'_>> {
         let address = subnet.gateway?;
@@ -91,9 +98,11 @@ impl<'a> Plan<'a> {
             Some(Gateway::Bridge(address)) => Some(address),
             Some(Gateway::Leg(..)) | None => None,
         };
+        let on_leg = |address: IpAddr| self.legs.iter().flat_map(|leg| &leg.addresses).any(|own| own.addr() == address);
         match subnet.cidr {
             IpNet::V4(range) => {
-                let given = self.state.host_address.filter(|address| range.contains(address));
+                let free = |address: &Ipv4Addr| range.contains(address) && !on_leg(IpAddr::V4(*address));
+                let given = self.state.host_address.filter(free);
                 given.map(IpAddr::V4).or(own).unwrap_or(IpAddr::V4(names::METADATA))
             }
             IpNet::V6(range) => own.unwrap_or(IpAddr::V6(self.bridge_mac.address_in(range.network()))),
@@ -170,7 +179,7 @@ pub(crate) fn number_ports(
     numbers
 }
 
-/// Whether `net` has the same family as IPv6 or not: the address as IPv4.
+/// The address if it is of IPv4.
 pub(crate) fn v4(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(address) => Some(address),

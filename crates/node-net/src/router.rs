@@ -45,7 +45,7 @@ pub(crate) fn remove_legs(tag: &Tag, lock: &RouterLock, namespace: &str) -> Resu
 
 fn ensure_leg(tag: &Tag, namespace: &str, plan: &Plan<'_>, leg: &Leg, found: &Links) -> Result<(), NetError> {
     let router = tag.router(&leg.router);
-    let mtu = plan.state.mtu;
+    let mtu = plan.device_mtu();
     let made = space::ensure(&router)?;
     let inside = if made { None } else { tools::links(Some(&router))?.remove(&leg.inside) };
     if made || inside.is_none() {

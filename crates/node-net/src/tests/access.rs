@@ -92,6 +92,7 @@ fn the_host_reaches_guests_and_not_the_other_way() {
 
     // Seen under an address of its own choice, and with the gateway on a router.
     network.host_address = Some("10.213.34.2".parse().unwrap());
+    network.ports[0].rules.push(rule(Direction::Ingress, false, Protocol::Udp(9, 9)));
     network.revision += 1;
     join(&mut network, 34, "r34");
     lab.net.ensure(&network).unwrap();
@@ -100,6 +101,21 @@ fn the_host_reaches_guests_and_not_the_other_way() {
         await_that("the host reaches the guest", || {
             connect(SocketAddr::new(address, 22), SILENCE).is_ok_and(|mut stream| echoes(&mut stream))
         });
+    }
+    let (at_guest, mut buffer) = (a.run(|| UdpSocket::bind("0.0.0.0:9")).unwrap(), [0u8; 8]);
+    at_guest.set_read_timeout(Some(PATIENCE)).unwrap();
+    for (given, seen) in [("10.213.34.2", "10.213.34.2"), ("10.213.34.1", "169.254.169.254")] {
+        network.host_address = Some(given.parse().unwrap());
+        network.revision += 1;
+        lab.net.ensure(&network).unwrap();
+        // From a new port each time: a connection keeps the address under which it began.
+        let at_host = UdpSocket::bind((crate::names::HOST_V4, 0)).unwrap();
+        at_host.send_to(b"?", (a.v4(), 9)).unwrap();
+        let (_, host) = at_guest.recv_from(&mut buffer).unwrap();
+        assert_eq!(host.ip().to_string(), seen, "given {given}, while the router has .1");
+        at_guest.send_to(b"!", host).unwrap();
+        at_host.set_read_timeout(Some(PATIENCE)).unwrap();
+        at_host.recv(&mut buffer).unwrap();
     }
     network.host_access = false;
     network.revision += 1;

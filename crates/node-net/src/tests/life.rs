@@ -1,13 +1,16 @@
 //! Being run again, restarted, killed half-way, removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use driver::NetworkState;
 
+use super::frames;
 use super::lab::{Lab, echoes};
 use super::samples::{self, join};
 use crate::{Config, NetError, NodeNet, names, space, tools};
@@ -63,6 +66,34 @@ fn a_tap_is_one_process_s_at_a_time() {
     assert_eq!(lab.net.found().unwrap()[0].taps, []);
     assert!(rustix::io::dup(tap.as_fd()).is_ok(), "whoever holds it is not disturbed otherwise");
     drop(lab.net.plug(network.id, port).unwrap());
+}
+
+#[test]
+fn a_tap_carries_frames_behind_a_virtio_header() {
+    let lab = Lab::new("tf");
+    let mut network = samples::network(51);
+    network.mtu = 1000;
+    lab.net.ensure(&network).unwrap();
+    let mut tap = File::from(lab.net.plug(network.id, network.ports[0].id).unwrap());
+    let own = frames::mac(&network.ports[0].mac);
+    let none = (Ipv4Addr::UNSPECIFIED.into(), 68);
+    let question = frames::dhcp(1, own, Ipv4Addr::UNSPECIFIED, &[]);
+    let question = frames::udp4(none, (Ipv4Addr::BROADCAST.into(), 67), &question);
+    let frame = frames::ethernet([0xff; 6], own, 0x0800, &question);
+    tap.write_all(&[&[0; 10], &frame[..]].concat()).unwrap();
+    let (tell, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0u8; 4096];
+        while let Ok(length) = tap.read(&mut buffer) {
+            if frames::holds(&buffer[..length], b"guest5") {
+                return tell.send(buffer[10..length].to_vec());
+            }
+        }
+        Ok(())
+    });
+    let offer = answer.recv_timeout(super::lab::PATIENCE).expect("an offer")[42..].to_vec();
+    assert_eq!(offer[16..20], [10, 213, 51, 5]);
+    assert_eq!(frames::dhcp_option(&offer, 26).unwrap(), 1000u16.to_be_bytes());
 }
 
 #[test]
