@@ -3,7 +3,6 @@
 //! Remote groups are resolved here, over the whole cell, so that a node needs to know nothing but its own description.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use driver::network::RouterLeg;
 use driver::{NetworkState, PortState, Protocol, Rule};
@@ -134,7 +133,8 @@ fn legs(reader: &Reader<'_>, network: NetworkId, subnets: &[(Subnet, Revision)])
 struct Groups<'a> {
     reader: &'a Reader<'a>,
     rules: BTreeMap<GroupId, Vec<Rule>>,
-    members: BTreeMap<(GroupId, bool), Vec<IpNet>>,
+    /// Addresses of a group's members: IPv4, IPv6.
+    members: BTreeMap<GroupId, [Vec<IpNet>; 2]>,
 }
 
 impl Groups<'_> {
@@ -156,30 +156,34 @@ impl Groups<'_> {
         Ok(self.rules.get(&id).map_or(&[], Vec::as_slice))
     }
 
-    /// The addresses of a group's ports, anywhere in the cell.
+    /// The addresses of a group's ports, anywhere in the cell, of one IP version.
     fn members(&mut self, id: GroupId, ipv6: bool) -> Result<&[IpNet], NetError> {
-        if !self.members.contains_key(&(id, ipv6)) {
+        if !self.members.contains_key(&id) {
             let ports = plan::ports(self.reader, PortTerm::Group(id))?;
-            self.members.insert((id, ipv6), addresses_of(ports.iter().map(|(port, _)| port), ipv6));
+            self.members.insert(id, addresses_of(ports.iter().map(|(port, _)| port)));
         }
-        Ok(self.members.get(&(id, ipv6)).map_or(&[], Vec::as_slice))
+        let found = self.members.get(&id);
+        Ok(found.map_or(&[], |[four, six]| if ipv6 { six.as_slice() } else { four.as_slice() }))
     }
 }
 
-/// All addresses from which these ports may send, of one IP version.
-fn addresses_of<'a>(ports: impl Iterator<Item = &'a Port>, ipv6: bool) -> Vec<IpNet> {
-    let fits = |address: &IpNet| matches!(address, IpNet::V6(_)) == ipv6;
-    let single = |address: IpAddr| IpNet::from(address);
-    let mut addresses: Vec<IpNet> = ports
-        .flat_map(|port| {
-            let own = port.fixed_ips.iter().map(move |fixed| single(fixed.address));
-            own.chain(port.allowed_pairs.iter().map(|pair| pair.address))
-        })
-        .filter(fits)
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
+/// All addresses from which these ports may send: IPv4, IPv6.
+fn addresses_of<'a>(ports: impl Iterator<Item = &'a Port>) -> [Vec<IpNet>; 2] {
+    let (mut four, mut six) = (Vec::new(), Vec::new());
+    for port in ports {
+        let own = port.fixed_ips.iter().map(|fixed| IpNet::from(fixed.address));
+        for address in own.chain(port.allowed_pairs.iter().map(|pair| pair.address)) {
+            match address {
+                IpNet::V4(_) => four.push(address),
+                IpNet::V6(_) => six.push(address),
+            }
+        }
+    }
+    for addresses in [&mut four, &mut six] {
+        addresses.sort_unstable();
+        addresses.dedup();
+    }
+    [four, six]
 }
 
 /// A rule in the form that nodes want; `None` if it can match nothing at all.

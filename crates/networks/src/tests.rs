@@ -1,10 +1,11 @@
 //! Whole decisions over a memory store: what a tenant sees of the rules, and what nodes are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use driver::{GuestId, NetworkState, Protocol};
 use ids::uuid::Uuid;
-use store::{KeyRange, Record};
+use store::{CommitError, Entry, Key, KeyRange, Page, ReadError, Record, Revision, Store, Txn, Watch, WatchError};
 
 use super::*;
 use crate::affected::Tracker;
@@ -22,9 +23,13 @@ struct Cell {
 const NODE: &str = "node-1";
 
 async fn cell() -> Cell {
+    cell_over(|engine| Arc::new(engine)).await
+}
+
+async fn cell_over(wrap: impl FnOnce(store::engine::Engine) -> Arc<dyn Store>) -> Cell {
     let world = world::os::OsHost::world(tokio::runtime::Handle::current(), std::path::Path::new("/nonexistent"));
     let engine = store::memory::open(&world);
-    let view = store::View::open(&world, Arc::new(engine), indexes()).await.unwrap();
+    let view = store::View::open(&world, wrap(engine), indexes()).await.unwrap();
     Cell { cloud: Networks::new(&world, view), world }
 }
 
@@ -426,4 +431,60 @@ async fn records_are_read_as_they_were_written() {
     check(group);
     check(Quota { project: me.project, limits: [(Resource::Port, None), (Resource::Network, Some(3))].into() });
     assert_eq!(server.to_string().len(), 36);
+}
+
+/// A store whose every second commit has an unknown outcome: it has happened, or it has not.
+struct Doubtful {
+    inner: store::engine::Engine,
+    commits: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Store for Doubtful {
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, ReadError> {
+        self.inner.get(key).await
+    }
+    async fn range(&self, range: &KeyRange, limit: usize) -> Result<Page, ReadError> {
+        self.inner.range(range, limit).await
+    }
+    async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Box<dyn Watch>, WatchError> {
+        self.inner.watch(range, after).await
+    }
+    async fn snapshot(&self) -> Result<Box<dyn store::port::Snapshot>, ReadError> {
+        self.inner.snapshot().await
+    }
+    async fn commit(&self, txn: Txn) -> Result<Revision, CommitError> {
+        let turn = self.commits.fetch_add(1, Ordering::Relaxed);
+        if turn % 4 == 2 {
+            return Err(CommitError::Unknown { reason: "it never arrived".into() });
+        }
+        let outcome = self.inner.commit(txn).await;
+        if turn % 4 == 0 { Err(CommitError::Unknown { reason: "the answer was lost".into() }) } else { outcome }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_settled_before_the_answer() {
+    let cell = cell_over(|inner| Arc::new(Doubtful { inner, commits: AtomicU64::new(0) })).await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    let mut ports = Vec::new();
+    for _ in 0..4 {
+        ports.push(cell.port(&me, network.id).await.unwrap().id);
+    }
+    let used = |resource| cell.cloud.view().peek(|reader| quota::used(reader, &me.project, resource));
+    cell.left().await;
+    assert_eq!((used(Resource::Network), used(Resource::Subnet), used(Resource::Port)), (1, 1, 4));
+    let rename = port::Change { name: Some("x".into()), ..port::Change::default() };
+    for id in &ports {
+        let port = cell.cloud.decide(&me, |plan| port::update(plan, *id, rename.clone())).await.unwrap();
+        assert_eq!(port.standard.revision, 2, "changed once");
+    }
+    for id in &ports {
+        cell.cloud.decide(&me, |plan| port::delete(plan, *id)).await.unwrap();
+    }
+    cell.cloud.decide(&me, |plan| network::delete(plan, network.id)).await.unwrap();
+    let left = cell.left().await;
+    assert_eq!(left.len(), 4, "the default group and what counts it: {left:?}");
 }
