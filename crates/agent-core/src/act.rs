@@ -1,26 +1,17 @@
-//! One act on one guest: its stages, its failures, its end.
+//! Acts on guests: entering their stages, their failures, their ends. Which stage follows which is [`Doing`]'s.
 //!
-//! ```text
-//!   build, start   Logging ▶            Networks ▶ Prepare ▶ Run ▶ Recording
-//!   reboot         Logging ▶ Halt     ▶ Networks ▶ Prepare ▶ Run ▶ Recording
-//!   stop           Logging ▶ Halt     ▶ Recording
-//!   pause, unpause Logging ▶ Hold     ▶ Recording
-//!   snapshot       Logging ▶ Snapshot ▶ Recording
-//!   destroy        Logging ▶ Absent   ▶ Unplug ▶ Recording
-//!   undo of build           Absent ▶ Unplug ▶ Recording      undo of start, reboot       Halt ▶ Recording
-//! ```
 //! Removals and undoing are tried again for ever, with growing pauses; everything else a few times.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverError, GuestId, GuestSpec, NetworkId, Run, StopCause};
+use driver::{DriverError, GuestId, GuestSpec, NetworkId};
 
-use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Ticket, Timer};
-use crate::entry::{Begun, Entry};
+use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer};
+use crate::doing::{Cause, Stage};
+use crate::entry::Entry;
 use crate::nets::Waiter;
-use crate::order::{Act, Life, Outcome, Reached, Refusal, Step, WorkId};
+use crate::order::{Life, Outcome, Refusal};
 
 /// Tries of a stage that failed in a way that may pass, before it counts as impossible.
 pub(crate) const TRIES_MAX: u32 = 3;
@@ -30,168 +21,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The pause after the `tries`-th failure.
 pub(crate) fn pause(tries: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(PAUSE_MAX)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The log is to say that it begins, or under which number it starts the guest.
-    Logging,
-    Halt,
-    Networks,
-    Prepare,
-    Run,
-    Hold,
-    Snapshot,
-    Absent,
-    Unplug,
-    /// The log is to say how it ended.
-    Recording,
-}
-
-/// Why a guest is acted on.
-#[derive(Clone, Debug)]
-pub(crate) enum Cause {
-    /// An order, which the log knows.
-    Order(Begun),
-    /// The machine was booted: the guest is to run as before.
-    Boot { guest: GuestId, run: Run },
-}
-
-/// An act under way.
-#[derive(Clone, Debug)]
-pub(crate) struct Doing {
-    pub(crate) cause: Cause,
-    pub(crate) tickets: Vec<Ticket>,
-    pub(crate) stage: Stage,
-    /// Failures of this stage in a row.
-    tries: u32,
-    /// Whether it pauses after a failure.
-    resting: bool,
-    /// Why it is being undone.
-    undoing: Option<String>,
-    /// An end of the run that came while the act was under way.
-    pub(crate) news: Option<(Run, StopCause)>,
-    /// Revisions of its networks that it waits for: what was wanted when it came to wait, so that a stream of newer
-    /// descriptions does not hold it up for ever.
-    needs: BTreeMap<NetworkId, u64>,
-    /// Whether an earlier run may still be there and must end first.
-    pub(crate) halt_first: bool,
-    /// An append that found the disk full, to be made again.
-    owed: Option<(Vec<Entry>, Then)>,
-}
-
-impl Doing {
-    pub(crate) fn new(begun: Begun, tickets: Vec<Ticket>) -> Doing {
-        Doing::of(Cause::Order(begun), tickets)
-    }
-
-    pub(crate) fn after_boot(guest: GuestId, run: Run) -> Doing {
-        Doing::of(Cause::Boot { guest, run }, Vec::new())
-    }
-
-    fn of(cause: Cause, tickets: Vec<Ticket>) -> Doing {
-        let stage = Stage::Logging;
-        Doing {
-            cause,
-            tickets,
-            stage,
-            tries: 0,
-            resting: false,
-            undoing: None,
-            news: None,
-            needs: BTreeMap::new(),
-            halt_first: false,
-            owed: None,
-        }
-    }
-
-    pub(crate) fn is_step(&self, work: WorkId, step: Step) -> bool {
-        match &self.cause {
-            Cause::Order(begun) => begun.work == work && begun.step == step,
-            Cause::Boot { .. } => false,
-        }
-    }
-
-    pub(crate) fn is_of(&self, work: WorkId) -> bool {
-        match &self.cause {
-            Cause::Order(begun) => begun.work == work,
-            Cause::Boot { .. } => false,
-        }
-    }
-
-    pub(crate) fn run(&self) -> Run {
-        match &self.cause {
-            Cause::Order(begun) => begun.run,
-            Cause::Boot { run, .. } => *run,
-        }
-    }
-
-    pub(crate) fn raise(&mut self, to: Run) {
-        match &mut self.cause {
-            Cause::Order(begun) => begun.run = to,
-            Cause::Boot { run, .. } => *run = to,
-        }
-    }
-
-    fn removes(&self) -> bool {
-        match &self.cause {
-            Cause::Order(begun) => begun.act.removes(),
-            Cause::Boot { .. } => false,
-        }
-    }
-
-    fn first(&self) -> Stage {
-        match &self.cause {
-            Cause::Boot { .. } | Cause::Order(_) if self.halt_first => Stage::Halt,
-            Cause::Boot { .. } => Stage::Networks,
-            Cause::Order(begun) => match &begun.act {
-                Act::Build(_) | Act::Start => Stage::Networks,
-                Act::Reboot(_) | Act::Stop(_) => Stage::Halt,
-                Act::Pause | Act::Unpause => Stage::Hold,
-                Act::Snapshot(_) => Stage::Snapshot,
-                Act::Destroy(_) => Stage::Absent,
-            },
-        }
-    }
-
-    /// The stage after the present one.
-    fn following(&self) -> Stage {
-        let starts = match &self.cause {
-            Cause::Boot { .. } => true,
-            Cause::Order(begun) => begun.act.starts(),
-        };
-        match self.stage {
-            Stage::Logging => self.first(),
-            Stage::Halt if starts && self.undoing.is_none() => Stage::Networks,
-            Stage::Networks => Stage::Prepare,
-            Stage::Prepare => Stage::Run,
-            Stage::Absent => Stage::Unplug,
-            Stage::Halt | Stage::Run | Stage::Hold | Stage::Snapshot | Stage::Unplug | Stage::Recording => {
-                Stage::Recording
-            }
-        }
-    }
-
-    /// How to undo it, if there is anything to undo.
-    fn undo(&self) -> Stage {
-        match &self.cause {
-            Cause::Boot { .. } => Stage::Halt,
-            Cause::Order(begun) => match &begun.act {
-                Act::Build(_) => Stage::Absent,
-                Act::Start | Act::Reboot(_) => Stage::Halt,
-                Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => Stage::Recording,
-            },
-        }
-    }
-
-    /// Networks that its end may leave without a guest.
-    fn unplugged(&self) -> &[NetworkId] {
-        match &self.cause {
-            Cause::Order(Begun { act: Act::Destroy(networks), .. }) => networks,
-            Cause::Order(Begun { networks_new, .. }) => networks_new,
-            Cause::Boot { .. } => &[],
-        }
-    }
 }
 
 impl Core {
@@ -255,11 +84,11 @@ impl Core {
             Stage::Recording => return self.finish(guest, out),
             Stage::Networks => return self.await_own_networks(guest, out),
             Stage::Unplug => return self.unplug(guest, out),
-            Stage::Halt => Some(Op::Stop(guest, if undoing { None } else { grace(doing) })),
+            Stage::Halt => Some(Op::Stop(guest, if undoing { None } else { doing.grace() })),
             Stage::Prepare => self.spec(guest).map(Op::Prepare),
             Stage::Run => self.spec(guest).map(|spec| Op::Run(spec, run)),
-            Stage::Hold => Some(Op::Pause(guest, holds(doing))),
-            Stage::Snapshot => snapshot(doing).map(|image| Op::Snapshot(guest, image)),
+            Stage::Hold => Some(Op::Pause(guest, doing.holds())),
+            Stage::Snapshot => doing.image().map(|image| Op::Snapshot(guest, image)),
             Stage::Absent => Some(Op::Absent(guest)),
         };
         match op {
@@ -339,28 +168,7 @@ impl Core {
     fn finish(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         let Some(doing) = self.doing.get(&guest) else { return };
         let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
-        let reached =
-            |life: Life| Outcome::Done(Reached { life, run: if life.is_up() { doing.run() } else { Run(0) } });
-        let outcome = match (&doing.cause, &doing.undoing) {
-            (Cause::Boot { .. }, None) => reached(Life::Running),
-            (Cause::Boot { .. }, Some(reason)) => Outcome::Refused { reason: reason.clone(), left: Life::Stopped },
-            (Cause::Order(begun), Some(reason)) => {
-                let left = match &begun.act {
-                    Act::Build(_) => Life::Absent,
-                    Act::Start | Act::Reboot(_) => Life::Stopped,
-                    Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => stood,
-                };
-                Outcome::Refused { reason: reason.clone(), left }
-            }
-            (Cause::Order(begun), None) => reached(match &begun.act {
-                Act::Build(_) if stood == Life::Paused => Life::Paused,
-                Act::Build(_) | Act::Start | Act::Reboot(_) | Act::Unpause => Life::Running,
-                Act::Stop(_) => Life::Stopped,
-                Act::Pause => Life::Paused,
-                Act::Snapshot(_) => stood,
-                Act::Destroy(_) => Life::Absent,
-            }),
-        };
+        let outcome = doing.outcome(stood);
         let gone = doing.unplugged().to_vec();
         let removed = doing.removes() || doing.undoing.is_some();
         let gone = if removed { self.gone_networks(&gone) } else { Vec::new() };
@@ -446,10 +254,7 @@ impl Core {
                 .is_some_and(|doing| matches!(doing.stage, Stage::Unplug | Stage::Recording) && doing.leaves())
         };
         self.state.guests.iter().any(|(id, guest)| on(&guest.spec) && !leaves(id))
-            || self
-                .doing
-                .values()
-                .any(|doing| doing.stage == Stage::Logging && doing.builds().is_some_and(|spec| on(spec)))
+            || self.doing.values().any(|doing| doing.stage == Stage::Logging && doing.builds().is_some_and(on))
     }
 
     fn unplug(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
@@ -496,40 +301,5 @@ impl Core {
             resuming.remove(&guest);
         }
         self.boot_is_over(out);
-    }
-}
-
-impl Doing {
-    /// Whether nothing of the guest is left when this act has ended.
-    fn leaves(&self) -> bool {
-        self.removes() || (self.undoing.is_some() && self.builds().is_some())
-    }
-
-    fn builds(&self) -> Option<&GuestSpec> {
-        match &self.cause {
-            Cause::Order(Begun { act: Act::Build(spec), .. }) => Some(spec),
-            Cause::Order(_) | Cause::Boot { .. } => None,
-        }
-    }
-}
-
-fn grace(doing: &Doing) -> Option<Duration> {
-    match &doing.cause {
-        Cause::Order(Begun { act: Act::Stop(grace) | Act::Reboot(grace), .. }) => *grace,
-        Cause::Order(_) | Cause::Boot { .. } => None,
-    }
-}
-
-fn holds(doing: &Doing) -> bool {
-    match &doing.cause {
-        Cause::Order(begun) => begun.act == Act::Pause,
-        Cause::Boot { .. } => false,
-    }
-}
-
-fn snapshot(doing: &Doing) -> Option<crate::order::ImageId> {
-    match &doing.cause {
-        Cause::Order(Begun { act: Act::Snapshot(image), .. }) => Some(*image),
-        Cause::Order(_) | Cause::Boot { .. } => None,
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use driver::{GuestId, NetworkId, NetworkState, Run};
 
-use crate::act::Doing;
 use crate::core::{Core, Effect, QUEUE_MAX, TICKETS_MAX, Then, Ticket};
+use crate::doing::Doing;
 use crate::entry::{Begun, Entry};
 use crate::order::{Act, Answer, Life, Order, Outcome, Reached, Refusal};
 

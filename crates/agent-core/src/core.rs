@@ -6,7 +6,7 @@ use std::sync::Arc;
 use driver::{DriverError, Found, GuestId, GuestSpec, NetworkId, NetworkState, Observed, Run, StopCause};
 use world::Mono;
 
-use crate::act::Doing;
+use crate::doing::Doing;
 use crate::entry::Entry;
 use crate::nets::Net;
 use crate::order::{Answer, ImageId, Life, Note, Order, Refusal, WorkId};

@@ -24,6 +24,7 @@ mod admit;
 mod codec;
 mod compact;
 mod core;
+mod doing;
 mod entry;
 mod nets;
 mod news;

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use driver::{DriverError, Found, GuestId, Observed, Run, StopCause};
 
-use crate::act::{Doing, Stage, pause};
+use crate::act::pause;
 use crate::core::{Core, Effect, Phase, Then, Timer, seen};
+use crate::doing::{Doing, Stage};
 use crate::entry::{Begun, Entry};
 
 const BOOTED: &str = "the machine that it ran on was restarted";

@@ -60,10 +60,7 @@ pub(super) fn state_of(number: u128, revision: u64) -> Arc<NetworkState> {
 }
 
 pub(super) fn order(work: u128, epoch: u64, step: u32, number: u128, act: Act) -> Order {
-    let networks = match &act {
-        Act::Build(_) => vec![state_of(number / 10, u64::from(step))],
-        _ => Vec::new(),
-    };
+    let networks = if matches!(act, Act::Build(_)) { vec![state_of(number / 10, u64::from(step))] } else { Vec::new() };
     Order {
         work: WorkId::from_uuid(Uuid::from_u128(work)),
         epoch: Epoch(epoch),
@@ -161,7 +158,7 @@ pub(super) struct World {
     pub(super) reports: Vec<Note>,
     /// Whether reports are taken note of at once.
     pub(super) acknowledge: bool,
-    tickets: u64,
+    tickets: BTreeMap<Ticket, (WorkId, Step)>,
     pub(super) steps: usize,
 }
 
@@ -182,7 +179,7 @@ impl World {
             applied: Vec::new(),
             reports: Vec::new(),
             acknowledge: true,
-            tickets: 0,
+            tickets: BTreeMap::new(),
             steps: 0,
         }
     }
@@ -194,9 +191,17 @@ impl World {
     }
 
     pub(super) fn send(&mut self, order: Order) -> Ticket {
-        self.tickets += 1;
-        self.feed(Input::Order(Ticket(self.tickets), order));
-        Ticket(self.tickets)
+        let ticket = Ticket(u64::try_from(self.tickets.len()).unwrap());
+        self.tickets.insert(ticket, (order.work, order.step));
+        self.feed(Input::Order(ticket, order));
+        ticket
+    }
+
+    /// What a crash at this moment would leave known.
+    fn durable(&self) -> State {
+        let mut state = State::default();
+        self.log.iter().for_each(|entry| state.apply(entry));
+        state
     }
 
     /// Does one effect; whether there was one.
@@ -211,6 +216,9 @@ impl World {
         match effect {
             Effect::Append(id, entries) => self.append(id, entries),
             Effect::Call(id, op) => {
+                if let Op::Run(spec, run) = &op {
+                    assert_eq!(self.durable().guests[&spec.id].run, *run, "the log knows the number before the start");
+                }
                 let result = self.machine.call(&op);
                 self.feed(Input::Called(id, result));
             }
@@ -220,6 +228,16 @@ impl World {
                 self.feed(Input::Found(Ok(found)));
             }
             Effect::Reply(ticket, answer) => {
+                let (work, step) = self.tickets[&ticket];
+                let durable = self.durable();
+                let known = durable.works.get(&work).and_then(|work| work.ended.get(&step));
+                if answer.is_ok() {
+                    assert_eq!(
+                        known.map(crate::Outcome::answer).as_ref(),
+                        Some(&answer),
+                        "the log knows before the caller"
+                    );
+                }
                 assert!(self.answers.insert(ticket, answer).is_none(), "one answer a caller");
             }
             Effect::ReplyNetworks(_, answer) => self.applied.push(answer),
@@ -273,8 +291,7 @@ impl World {
 
     /// The agent dies and starts again. Callers are gone; what was not done is not done.
     pub(super) fn crash(&mut self) {
-        let mut state = State::default();
-        self.log.iter().for_each(|entry| state.apply(entry));
+        let state = self.durable();
         let mut again = State::default();
         state.live().iter().for_each(|entry| again.apply(entry));
         assert_eq!(state, again, "a rewritten log says the same");

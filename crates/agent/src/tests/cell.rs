@@ -128,7 +128,7 @@ impl Cell {
             driver: self.machine.driver(name),
             peers: Arc::new(OnePeer(control.local(identity(Role::Agent, name)))),
             coordinators: target(Role::Coordinator),
-            images: target(Role::Image),
+            images: target(Role::Coordinator),
             scratch: self.scratch(),
             ring: Arc::clone(ring),
         };
