@@ -22,7 +22,6 @@ pub(crate) fn ensure(tag: &Tag, namespace: &str, plan: &Plan<'_>) -> Result<(), 
         return remove(&device);
     }
     let mtu = plan.device_mtu();
-    check_ranges(plan, &device)?;
     let mut outside = link(None, &device)?;
     let mut inside = link(Some(namespace), HOST_LINK)?;
     if outside.is_none() || inside.is_none() {
@@ -74,15 +73,21 @@ fn inside_settings() -> Vec<(String, &'static str)> {
     of_device.into_iter().map(|(setting, value)| (format!("ipv6/conf/{HOST_LINK}/{setting}"), value)).collect()
 }
 
-/// Refuses ranges that the host already reaches elsewhere: a route of ours would cut it off from its own network.
-fn check_ranges(plan: &Plan<'_>, device: &str) -> Result<(), NetError> {
+/// Refuses ranges that the host already reaches elsewhere: a route of ours would cut it off from its own network, or
+/// lead to another cell's guests.
+pub(crate) fn check_ranges(tag: &Tag, plan: &Plan<'_>) -> Result<(), NetError> {
+    if !plan.state.host_access {
+        return Ok(());
+    }
+    let device = tag.host_link(plan.id());
     for family in ["-4", "-6"] {
         for route in tools::routes(None, family, &["table", "main"])? {
-            let ours = route.dev.as_deref() == Some(device);
+            let ours = route.dev.as_deref() == Some(device.as_str());
             let Some(existing) = range_of(&route).filter(|_| !ours) else { continue };
             let hit = plan.state.subnets.iter().find(|subnet| overlap(subnet.cidr, existing));
             if let Some(subnet) = hit {
-                let (range, route) = (subnet.cidr.to_string(), route.dst);
+                let range = subnet.cidr.to_string();
+                let route = format!("{} on {}", route.dst, route.dev.as_deref().unwrap_or("no single device"));
                 return Err(NetError::HostRange { network: plan.id(), range, route });
             }
         }

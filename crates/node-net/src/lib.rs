@@ -3,8 +3,8 @@
 //! How to think of it. Each network has a network namespace of its own, and in it a bridge on which the taps of its
 //! ports are; gateway addresses and the node's services (DHCP, router advertisements, metadata) live on that bridge.
 //! Networks cannot see each other there, so two may use the same addresses. A router is a namespace too, with a leg
-//! into each network that it joins. What a guest may send and receive is decided by the rules of the namespace (see
-//! [`rules`](crate) in the source), which know a guest by its tap and by nothing that the guest says.
+//! into each network that it joins. What a guest may send and receive is decided by the rules of the namespace
+//! (`rules.rs`), which know a guest by its tap and by nothing that the guest says.
 //!
 //! Everything is an *ensure*: it compares with what is there and does only what is missing. Nothing is recorded on
 //! disk; names follow from ids, so whatever a crash left is found by name and adopted, completed or removed. Guests

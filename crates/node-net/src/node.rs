@@ -80,6 +80,7 @@ impl NodeNet {
     /// Services learn of new ports first and rules come before devices, so at no moment does anything pass that is not
     /// in the description.
     fn make(&self, network: &mut Network, plan: &Plan<'_>) -> Result<(), NetError> {
+        host::check_ranges(&self.tag, plan)?;
         let namespace = self.tag.network(plan.id());
         let made = space::ensure(&namespace)?;
         if made {

@@ -160,5 +160,6 @@ fn a_range_of_the_hosts_own_is_refused() {
     other.host_access = true;
     other.subnets[0].cidr = "10.213.35.128/25".parse().unwrap();
     let error = lab.net.ensure(&other).unwrap_err().to_string();
-    assert!(error.contains("overlaps the host's own route to 10.213.35.0/24"), "{error}");
+    assert!(error.contains("overlaps the host's own route to 10.213.35.0/24 on mshhr"), "{error}");
+    assert_eq!(lab.net.found().unwrap().len(), 1, "nothing was made of it");
 }
