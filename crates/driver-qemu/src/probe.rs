@@ -61,9 +61,10 @@ impl Guests {
             resume_after_boot: false,
         };
         self.tools.ensure_overlay(&dir.disk(), &self.layout.image(&image.sha256), image, 0).await?;
-        let console = start::console(&dir);
+        let (console, log) = (start::console(&dir), start::log(&dir));
         let process = self.start_probe(&dir, &spec, accel, lock)?;
-        let follower = console.follow(&self.world).map_err(cannot)?;
+        let (console_follower, log_follower) =
+            (console.follow(&self.world).map_err(cannot)?, log.follow(&self.world).map_err(cannot)?);
         let seen = async {
             while !String::from_utf8_lossy(&console.last(4096).unwrap_or_default()).contains(PROOF) {
                 self.world.sleep(LOOK_EVERY).await;
@@ -76,7 +77,11 @@ impl Guests {
         process.kill().map_err(cannot)?;
         process.ended().await.map_err(cannot)?;
         process.reap();
-        drop(follower);
+        drop(console_follower);
+        log_follower.finish().await;
+        if let Some(said) = log.last_line() {
+            tracing::info!(accel = accel.name(), said, "what QEMU said when KVM was tried");
+        }
         Ok(works)
     }
 
