@@ -1,5 +1,6 @@
 //! The directory of a cell: which one is meant, and what lies where in it.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -34,7 +35,14 @@ impl Home {
         self.dir.join("openrc")
     }
 
-    /// What `cargo xtask up` keeps: the daemon's log and pid, the key of the first server.
+    /// Makes it, for its owner only, if it is not there.
+    pub(crate) fn make(&self) -> anyhow::Result<()> {
+        let up = self.up();
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&up);
+        made.with_context(|| format!("cannot make {}", up.display()))
+    }
+
+    /// What `cargo xtask up` keeps: the daemons' log, the key of the first server, the request that made it.
     pub(crate) fn up(&self) -> PathBuf {
         self.dir.join("up")
     }

@@ -2,7 +2,7 @@
 //!
 //! Each stage makes sure of one thing and is quick where it is so already; a second `up` finds a cell that runs and a
 //! server that answers. The cell is driven only through its public API, as any client would. What is not done here:
-//! nothing is assumed of a cell's inside, and no process is ended that a pid file of this cell does not name.
+//! nothing is assumed of a cell's inside, and no process is ended whose command line does not name this cell.
 
 mod api;
 mod cell;

@@ -67,12 +67,9 @@ impl Api {
         };
         let agent = agent(Path::new(get("OS_CACERT")?))?;
         let user = json!({
-            "name": get("OS_USERNAME")?, "password": get("OS_PASSWORD")?,
-            "domain": { "name": get("OS_USER_DOMAIN_NAME")? },
+            "name": get("OS_USERNAME")?, "password": get("OS_PASSWORD")?, "domain": { "id": get("OS_USER_DOMAIN_ID")? },
         });
-        let scope = json!({
-            "name": get("OS_PROJECT_NAME")?, "domain": { "name": get("OS_PROJECT_DOMAIN_NAME")? },
-        });
+        let scope = json!({ "name": get("OS_PROJECT_NAME")?, "domain": { "id": get("OS_PROJECT_DOMAIN_ID")? } });
         let body = json!({ "auth": {
             "identity": { "methods": ["password"], "password": { "user": user } },
             "scope": { "project": scope },

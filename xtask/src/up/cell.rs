@@ -1,8 +1,10 @@
 //! The cell's daemons: started in the background, found again, stopped.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::binary;
 use crate::home::Home;
-use crate::{clock, run};
+use crate::{clock, house, run};
 
 /// A new cell is ready within seconds; a large one that is opened again, too.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -22,34 +24,36 @@ const LOG_SHOWN_LINES: usize = 30;
 
 /// Starts the cell in the background unless it runs, and waits for its `ready` line.
 pub(super) fn start(home: &Home) -> anyhow::Result<()> {
-    if let Some(pid) = running(home)? {
+    if let Some(pid) = daemons(home)?.first() {
         println!("the cell in {} runs, process {}", home.dir().display(), pid.as_raw_nonzero());
         return Ok(());
     }
-    fs::create_dir_all(home.up()).with_context(|| format!("cannot make {}", home.up().display()))?;
-    let log_path = log_file(home);
+    home.make()?;
+    let log_path = home.up().join("log");
     let mut log = fs::File::options().create(true).append(true).read(true).open(&log_path)?;
     let before = log.metadata()?.len();
     // A session of its own: the cell outlives this terminal, and signals typed here do not reach it.
     let mut daemon = run::command("setsid");
-    daemon.arg(binary()).args(["dev", "--home"]).arg(home.dir());
+    daemon.arg(binary()).args(["dev", "--home"]).arg(home.dir()).env("MAINSTAY_TINY", house::guest_image());
     daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     let mut child = daemon.spawn().context("cannot start the cell")?;
-    fs::write(pid_file(home), format!("{}\n", child.id()))?;
     println!("process {}, log in {}", child.id(), log_path.display());
-    let ready = clock::wait_for("the cell's `ready` line", READY_WITHIN, || said_ready(&mut log, before, &mut child));
-    match ready {
+    match clock::wait_for("the cell's `ready` line", READY_WITHIN, || said_ready(&mut log, before, &mut child)) {
         Ok(line) => println!("{line}"),
         Err(error) => {
-            let text = fs::read_to_string(&log_path).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            for line in &lines[lines.len().saturating_sub(LOG_SHOWN_LINES)..] {
-                println!("    {line}");
-            }
+            show_end_of(&log_path);
             return Err(error);
         }
     }
     Ok(())
+}
+
+fn show_end_of(log: &Path) {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LOG_SHOWN_LINES)..] {
+        println!("    {line}");
+    }
 }
 
 fn said_ready(log: &mut fs::File, from: u64, child: &mut Child) -> anyhow::Result<Result<String, String>> {
@@ -67,22 +71,29 @@ fn said_ready(log: &mut fs::File, from: u64, child: &mut Child) -> anyhow::Resul
     Ok(Err(text.lines().last().unwrap_or("nothing yet").to_owned()))
 }
 
-/// Asks the daemon to end, and after a while no longer asks: the cell bears that as it bears a power cut.
+/// Asks the daemons to end, and after a while no longer asks: the cell bears that as it bears a power cut.
 pub(super) fn stop(home: &Home) -> anyhow::Result<()> {
-    let Some(pid) = running(home)? else {
+    let running = daemons(home)?;
+    if running.is_empty() {
         println!("no daemon runs");
         return Ok(());
-    };
-    println!("ending process {}", pid.as_raw_nonzero());
-    kill_process(pid, Signal::TERM)?;
-    let gone = || Ok(if running(home)?.is_none() { Ok(()) } else { Err("it still runs".to_owned()) });
-    if clock::wait_for("the daemon's orderly end", END_WITHIN, gone).is_err() {
-        println!("it did not end in {} s: killing it", END_WITHIN.as_secs());
-        kill_process(pid, Signal::KILL)?;
-        clock::wait_for("the daemon's end", END_WITHIN, gone)?;
     }
-    fs::remove_file(pid_file(home))?;
+    signal(&running, Signal::TERM);
+    let gone = || Ok(if daemons(home)?.is_empty() { Ok(()) } else { Err("not all of them have ended".to_owned()) });
+    if clock::wait_for("the daemons' orderly end", END_WITHIN, gone).is_err() {
+        println!("not all have ended in {} s: killing them", END_WITHIN.as_secs());
+        signal(&daemons(home)?, Signal::KILL);
+        clock::wait_for("the daemons' end", END_WITHIN, gone)?;
+    }
     Ok(())
+}
+
+fn signal(processes: &[Pid], signal: Signal) {
+    for pid in processes {
+        println!("process {}: {signal:?}", pid.as_raw_nonzero());
+        // Who has ended by itself in the meantime needs no signal, and whether any is left is looked at afterwards.
+        let _ended = kill_process(*pid, signal);
+    }
 }
 
 /// Removes the cell's directory, if that is what it is.
@@ -94,28 +105,49 @@ pub(super) fn purge(home: &Home) -> anyhow::Result<()> {
     fs::remove_dir_all(home.dir()).with_context(|| format!("cannot remove {}", home.dir().display()))
 }
 
-/// The daemon of this home, if it runs: a pid alone may by now be somebody else's, so its command line must name the
-/// home.
-fn running(home: &Home) -> anyhow::Result<Option<Pid>> {
-    let Ok(text) = fs::read_to_string(pid_file(home)) else { return Ok(None) };
-    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
-        bail!("{} does not hold a process number", pid_file(home).display());
-    };
-    let process = PathBuf::from("/proc").join(pid.as_raw_nonzero().to_string());
-    Ok(is_cell(&process, home.dir()).then_some(pid))
+/// The processes of this cell: programs called `mainstay` whose command line names the cell's home. Guests are not
+/// among them.
+fn daemons(home: &Home) -> anyhow::Result<Vec<Pid>> {
+    let Ok(home) = home.dir().canonicalize() else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot look at processes")? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = number.and_then(Pid::from_raw) else { continue };
+        // A process that has just ended has no command line any more.
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if is_daemon_of(&command, &home) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
-fn is_cell(process: &Path, home: &Path) -> bool {
-    // A process that ended and was not yet awaited has no command line any more.
-    let command = fs::read(process.join("cmdline")).unwrap_or_default();
-    let mut words = command.split(|byte| *byte == 0);
-    words.any(|word| word == b"dev") && words.any(|word| word == home.as_os_str().as_encoded_bytes())
+fn is_daemon_of(command: &[u8], home: &Path) -> bool {
+    let mut words = command.split(|byte| *byte == 0).map(|word| Path::new(OsStr::from_bytes(word)));
+    let called_so = words.next().and_then(Path::file_name) == Some(OsStr::new("mainstay"));
+    let runs_on = words.next().is_some_and(|verb| ["dev", "serve", "agent"].iter().any(|name| verb == Path::new(name)));
+    called_so && runs_on && words.any(|word| word == home)
 }
 
-fn pid_file(home: &Home) -> PathBuf {
-    home.up().join("pid")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn log_file(home: &Home) -> PathBuf {
-    home.up().join("log")
+    #[test]
+    fn only_daemons_of_this_home_are_found() {
+        let check = |command: &str, expected: bool| {
+            assert_eq!(
+                is_daemon_of(command.replace(' ', "\0").as_bytes(), Path::new("/var/cell")),
+                expected,
+                "{command}"
+            );
+        };
+        check("target/release/mainstay dev --home /var/cell", true);
+        check("/opt/mainstay agent --home /var/cell/ --driver qemu", true);
+        check("mainstay dev --home /var/cell2", false);
+        check("mainstay status --home /var/cell", false);
+        check("qemu-system-x86_64 -D /var/cell", false);
+        check("vi /var/cell", false);
+    }
 }

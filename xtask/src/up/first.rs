@@ -26,7 +26,7 @@ const PROMPT_WITHIN: Duration = Duration::from_secs(180);
 /// Makes a key pair here, and gives its public half to the cell. Returns the private half's file.
 pub(super) fn key_pair(api: &Api, home: &Home) -> anyhow::Result<PathBuf> {
     let key = home.up().join("id_ed25519");
-    fs::create_dir_all(home.up())?;
+    home.make()?;
     if !key.exists() {
         run::output(
             run::command("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "mainstay", "-f"]).arg(&key),
