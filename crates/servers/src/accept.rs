@@ -72,6 +72,9 @@ pub enum AcceptError {
     /// The caller may not.
     #[error("{0}")]
     Forbidden(String),
+    /// It is there already, or something else stands against it now.
+    #[error("{0}")]
+    Conflict(String),
     /// A part of the request about networks.
     #[error(transparent)]
     Network(#[from] networks::NetError),
@@ -282,7 +285,7 @@ impl Servers {
     }
 
     /// Decides on the newest state and commits; decides anew when that has changed meanwhile.
-    async fn decide<T>(
+    pub(crate) async fn decide<T>(
         &self,
         cx: &Cx,
         decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
@@ -331,11 +334,22 @@ impl Servers {
     }
 
     /// Whether a transaction whose outcome was unknown has happened: its work, which has a fresh id, was created. (If
-    /// the work has ended since, the request is decided again and finds the state that it wanted.)
+    /// the work has ended since, the request is decided again and finds the state that it wanted.) Without a work: what
+    /// it wrote is exactly there, or what it removed is gone.
     async fn landed(&self, txn: &Txn) -> Result<bool, AcceptError> {
-        let works = txn.ops.iter().map(store::Op::key).filter(|key| key.as_bytes().starts_with(b"w/work/"));
-        let works: Vec<_> = works.cloned().collect();
-        Ok(self.view.read(|reader| works.iter().any(|key| reader.entry(key).is_some())).await?)
+        let is_work = |key: &store::Key| key.as_bytes().starts_with(b"w/work/");
+        let works: Vec<_> = txn.ops.iter().map(store::Op::key).filter(|key| is_work(key)).cloned().collect();
+        let landed = self.view.read(|reader| {
+            if !works.is_empty() {
+                return works.iter().any(|key| reader.entry(key).is_some());
+            }
+            txn.ops.iter().all(|op| match op {
+                store::Op::Put(key, value) => reader.entry(key).and_then(store::Entry::record) == Some(value),
+                store::Op::Delete(key) => reader.entry(key).is_none(),
+                store::Op::Add { .. } => true,
+            })
+        });
+        Ok(landed.await?)
     }
 }
 
@@ -357,7 +371,12 @@ fn changeable(reader: &Reader<'_>, caller: &Caller, id: &str) -> Result<(Server,
 }
 
 fn permit(caller: &Caller, server: &Server) -> Result<(), AcceptError> {
-    if caller.may_change(&server.project) {
+    permit_in(caller, &server.project)
+}
+
+/// Refuses a caller who may only look at what belongs to `project`.
+pub(crate) fn permit_in(caller: &Caller, project: &ProjectId) -> Result<(), AcceptError> {
+    if caller.may_change(project) {
         Ok(())
     } else {
         Err(AcceptError::Forbidden("Policy doesn't allow this action: the role member is needed".into()))

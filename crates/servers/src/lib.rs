@@ -1,7 +1,8 @@
 //! Servers: what they are, what may be asked of them, and the workflows that do it.
 //!
 //! - [`server`], [`flavor`], [`action`]: what is kept. [`stored`]: how.
-//! - [`keypair`], [`group`]: what servers refer to.
+//! - [`keypair`], [`group`]: what servers refer to. [`aggregate`]: hosts put together. [`host`], [`limits`]: what an
+//!   administrator sets for a host and for a project.
 //! - [`accept`]: what a tenant asks becomes a record, a claim on quota and a work, in one commit.
 //! - [`workflow`]: boot, delete, power, snapshot: lists of steps for the coordinator.
 //! - [`guest`]: a server as its node must see it. [`metadata`]: the documents that a guest reads about itself.
@@ -12,10 +13,13 @@
 
 pub mod accept;
 pub mod action;
+pub mod aggregate;
 pub mod flavor;
 pub mod group;
 pub mod guest;
+pub mod host;
 pub mod keypair;
+pub mod limits;
 pub mod metadata;
 pub mod nodes;
 pub mod push;
@@ -25,10 +29,11 @@ pub mod workflow;
 
 pub use accept::{AcceptError, NewServer, Servers};
 pub use action::{Action, ActionStep};
-pub use flavor::Flavor;
+pub use aggregate::{Aggregate, AggregateChange};
+pub use flavor::{Flavor, bootstrap};
 pub use group::{ServerGroup, ServerGroupId};
 pub use keypair::KeyPair;
-pub use server::{Card, Content, Fault, Server, ServerId, Task, VmState};
+pub use server::{Access, Card, Content, Fault, Server, ServerId, Task, VmState};
 pub use stored::UserData;
 
 use bytes::Bytes;

@@ -6,6 +6,7 @@
 
 mod enrol;
 mod report;
+mod servers;
 mod service;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use pki::Role;
 use rpc::Target;
 use tokio::sync::Notify;
 
+pub use servers::{ServersContext, servers_service};
 pub use service::{NodesContext, service};
 
 /// The availability zone of nodes that are in no other.

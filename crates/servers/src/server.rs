@@ -211,6 +211,19 @@ pub struct Server {
     pub tags: Vec<String>,
     /// Whether its owner has locked it, and why.
     pub locked: Option<String>,
+    /// The addresses that its owner says it is reached by; nothing is derived from them.
+    pub access: Access,
+    /// Whether its owner wants the disk's partition to be grown to the disk; kept and shown.
+    pub auto_disk_config: bool,
+}
+
+/// Addresses that a server's owner says it is reached by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// IPv4.
+    pub v4: Option<std::net::Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<std::net::Ipv6Addr>,
 }
 
 impl Server {

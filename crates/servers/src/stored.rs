@@ -1,5 +1,7 @@
 //! Servers, flavors, actions as they are stored: the one place that knows both forms.
 
+mod aggregate;
+
 use bytes::Bytes;
 use ids::uuid::Uuid;
 use networks::{NetworkId, PortId};
@@ -12,7 +14,7 @@ use crate::action::{Action, ActionStep};
 use crate::flavor::Flavor;
 use crate::group::{ServerGroup, ServerGroupId};
 use crate::keypair::KeyPair;
-use crate::server::{Card, Content, Fault, Server, ServerId, Task, VmState};
+use crate::server::{Access, Card, Content, Fault, Server, ServerId, Task, VmState};
 
 pub(crate) fn bytes(uuid: &Uuid) -> Bytes {
     Bytes::copy_from_slice(uuid.as_bytes())
@@ -90,6 +92,9 @@ impl Record for Server {
             tags: self.tags.clone(),
             locked: self.locked.is_some(),
             locked_reason: self.locked.clone().unwrap_or_default(),
+            access_ipv4: self.access.v4.map(|address| address.to_string()).unwrap_or_default(),
+            access_ipv6: self.access.v6.map(|address| address.to_string()).unwrap_or_default(),
+            auto_disk_config: self.auto_disk_config,
         }
     }
 
@@ -149,6 +154,11 @@ impl Record for Server {
             reservation: stored.reservation,
             tags: stored.tags,
             locked: stored.locked.then_some(stored.locked_reason),
+            access: Access {
+                v4: given(stored.access_ipv4).map(|text| parsed(&text)).transpose()?,
+                v6: given(stored.access_ipv6).map(|text| parsed(&text)).transpose()?,
+            },
+            auto_disk_config: stored.auto_disk_config,
         })
     }
 }

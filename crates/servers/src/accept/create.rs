@@ -15,14 +15,14 @@ use super::{AcceptError, Servers, made_ports, note_action, project_of};
 use crate::flavor::Flavor;
 use crate::group::ServerGroup;
 use crate::keypair::KeyPair;
-use crate::server::{Card, Content, Server, ServerId, Task, VmState};
+use crate::server::{Access, Card, Content, Server, ServerId, Task, VmState};
 use crate::stored::UserData;
 use crate::workflow::{BOOT, BOOT_BUDGET};
 
 /// Servers that one request may make.
-pub const SERVERS_A_REQUEST_MAX: u32 = 1000;
+const SERVERS_A_REQUEST_MAX: u32 = 1000;
 /// Bytes of user data, decoded, as Nova has it.
-pub const USER_DATA_BYTES_MAX: usize = 65_535;
+const USER_DATA_BYTES_MAX: usize = 65_535;
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
@@ -70,6 +70,10 @@ pub struct NewServer {
     pub group: Option<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// The addresses that its owner says it is reached by.
+    pub access: Access,
+    /// Whether its owner wants the disk's partition to be grown to the disk.
+    pub auto_disk_config: bool,
     /// How many servers at least.
     pub min_count: u32,
     /// How many at most.
@@ -197,6 +201,8 @@ fn record(
         reservation: reservation.to_owned(),
         tags: new.tags.clone(),
         locked: None,
+        access: new.access.clone(),
+        auto_disk_config: new.auto_disk_config,
     }
 }
 
