@@ -2,7 +2,7 @@
 //!
 //! Needs QEMU and the guest image `tiny`; both are told in the failure text if they are missing.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
