@@ -2,7 +2,7 @@
 //!
 //! Thin: a handler decodes, asks who is calling, has one function of the crate `networks` decide, and encodes. What a
 //! resource looks like stands in one module per resource; what all lists have in common (filters, fields, order, pages)
-//! in [`list`], what all bodies have in common in [`attrs`].
+//! in `list.rs`, what all bodies have in common in `attrs.rs`.
 //!
 //! Deliberately absent: extensions that the cell does not have. They are not advertised, their paths answer 404, and an
 //! attribute of theirs that asks for something is refused, never ignored.

@@ -1,4 +1,4 @@
-//! The keys that are no records, and the indexes over the records: together with the `TABLE`s in [`crate::stored`] this
+//! The keys that are no records, and the indexes over the records: together with the `TABLE`s in `stored.rs` this
 //! is the whole schema.
 //!
 //! | key | holds | why |

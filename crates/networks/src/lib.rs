@@ -3,7 +3,7 @@
 //!
 //! Everything that decides is a plain function from a [`store::Reader`] to a [`store::Txn`]: it reads one state, checks
 //! the rules, and says what has to hold and what changes. Two shells use these functions: [`Networks`], which commits
-//! what the networking API asks for, and the workflow of a server, which takes [`plan::Plan::server_ports`] into its own
+//! what the networking API asks for, and the workflow of a server, which takes [`server_ports`] into its own
 //! manifest, so that capacity, addresses and ports are claimed in one commit or not at all.
 //!
 //! How races are decided:

@@ -455,11 +455,15 @@ impl Store for Doubtful {
     }
     async fn commit(&self, txn: Txn) -> Result<Revision, CommitError> {
         let turn = self.commits.fetch_add(1, Ordering::Relaxed);
-        if turn % 4 == 2 {
+        if turn.is_multiple_of(2) && !turn.is_multiple_of(4) {
             return Err(CommitError::Unknown { reason: "it never arrived".into() });
         }
         let outcome = self.inner.commit(txn).await;
-        if turn % 4 == 0 { Err(CommitError::Unknown { reason: "the answer was lost".into() }) } else { outcome }
+        if turn.is_multiple_of(4) {
+            Err(CommitError::Unknown { reason: "the answer was lost".into() })
+        } else {
+            outcome
+        }
     }
 }
 
