@@ -1,0 +1,49 @@
+//! An agent process with its nodes, as the binary puts it together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent::{Config, Journal, Node};
+use pki::Role;
+use rpc::Server;
+use telemetry::Ring;
+use telemetry::metrics::Metrics;
+use tonic::service::Routes;
+use world::World;
+
+use super::{Cell, identity, target};
+use crate::exec::Process;
+
+/// What a node can hold: so little that the cell is full now and then.
+const VCPUS: u32 = 4;
+const MEMORY_MIB: u64 = 2048;
+const DISK_GIB: u64 = 100;
+
+/// Runs until the process must end, and says why.
+pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: Vec<String>, boot: String) -> String {
+    let journal = match Journal::open(&world).await {
+        Ok(journal) => journal,
+        Err(error) => return error.to_string(),
+    };
+    for name in &nodes {
+        let ring = Ring::new(&world, name.clone());
+        let config = Config {
+            name: name.clone(),
+            endpoint: String::new(),
+            boot_id: boot.clone(),
+            release: "sim".into(),
+            driver: cell.machine.driver(name).with_capacity(VCPUS, MEMORY_MIB, DISK_GIB),
+            peers: cell.net.peers(process, identity(Role::Agent, name)),
+            coordinators: vec![target(Role::Coordinator)],
+            images: Vec::new(),
+            scratch: PathBuf::from("/nonexistent"),
+            ring: Arc::clone(&ring),
+        };
+        let node = Node::start(&world, &journal, config);
+        let routes = Routes::new(agent::service(&node));
+        let server = Server::new(&ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
+        cell.net.listen(name, process, server);
+        cell.node_runs(name, &node);
+    }
+    format!("the log failed: {}", journal.failed().await)
+}

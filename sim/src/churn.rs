@@ -1,0 +1,188 @@
+//! The scenario `churn`: servers come, go, start and stop, while processes die and disks, networks and drivers fail.
+//!
+//! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
+//! the [invariants](crate::invariants) must hold. After that the cell is left alone, and must not write.
+
+mod client;
+mod faults;
+mod oracle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use store::engine::Engine;
+use store::memory::Nowhere;
+use store::{KeyRange, Record, View};
+
+use crate::cell::{Cell, Who, indexes};
+use crate::invariants::{self, Scene};
+use crate::rng::Rng;
+
+pub use oracle::{Asked, Oracle};
+
+/// Clients that ask side by side.
+const CLIENTS: usize = 4;
+/// How long clients ask and faults happen.
+const STORM: Duration = Duration::from_secs(20);
+/// Within this all work must have ended after the last fault: longer than any budget of a work.
+const HEALING_MAX: Duration = Duration::from_secs(1800);
+/// Between two looks whether it has.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Reports of nodes that are still on their way have arrived by then.
+const SETTLING: Duration = Duration::from_secs(30);
+/// Afterwards nothing may be written for this long.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// What a run was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that were accepted.
+    pub accepted: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Requests whose outcome nobody knows.
+    pub unknown: u64,
+    /// Processes killed.
+    pub kills: u64,
+    /// Other faults.
+    pub faults: u64,
+    /// Simulated seconds until all work had ended after the storm.
+    pub healing: u64,
+    /// Commits.
+    pub commits: u64,
+}
+
+/// What the tasks of the scenario share.
+pub(crate) struct Storm {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) oracle: Mutex<Oracle>,
+    pub(crate) counts: Mutex<Counts>,
+    pub(crate) over: Mutex<bool>,
+}
+
+impl Storm {
+    pub(crate) fn is_over(&self) -> bool {
+        *self.over.lock()
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock());
+    }
+
+    pub(crate) fn complain(&self, text: String) {
+        self.cell.exec.note("oracle", "WRONG", &text);
+        self.oracle.lock().complaints.push(text);
+    }
+}
+
+/// Runs the scenario to its end; returns what was wrong.
+pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiver<Who>) -> (Vec<String>, Counts) {
+    let world = cell.outside.clone();
+    let storm = Arc::new(Storm {
+        cell: Arc::clone(&cell),
+        oracle: Mutex::default(),
+        counts: Mutex::default(),
+        over: Mutex::new(false),
+    });
+    cell.everybody().into_iter().for_each(|who| cell.start(who));
+    let keeper = Arc::clone(&cell);
+    world.spawn("keeper", async move {
+        while let Some(who) = exited.recv().await {
+            keeper.kill(who);
+            keeper.outside.sleep(Duration::from_millis(100)).await;
+            keeper.start(who);
+        }
+    });
+    for number in 0..CLIENTS {
+        world.spawn("client", client::run(Arc::clone(&storm), number));
+    }
+    world.spawn("faults", faults::run(Arc::clone(&storm)));
+    world.sleep(STORM).await;
+    *storm.over.lock() = true;
+    // Clients finish what they have asked; their requests are bounded by their deadlines.
+    world.sleep(client::DEADLINE).await;
+    cell.heal();
+    cell.exec.note("scenario", "heal", "no more faults");
+    cell.everybody().into_iter().for_each(|who| cell.start(who));
+
+    let healed = heal(&storm).await;
+    let scene_complaints = judge(&storm).await;
+    storm.oracle.lock().complaints.extend(healed);
+    storm.oracle.lock().complaints.extend(scene_complaints);
+    let before = cell.store.revision();
+    world.sleep(IDLE).await;
+    let after = cell.store.revision();
+    if before != after {
+        let text = format!("an idle cell wrote {} commits in {IDLE:?}", after.as_u64() - before.as_u64());
+        storm.complain(text);
+    }
+    storm.count(|counts| counts.commits = after.as_u64());
+    let complaints = storm.oracle.lock().complaints.clone();
+    let counts = *storm.counts.lock();
+    (complaints, counts)
+}
+
+/// Waits until nothing is left to do; says what is if that takes too long.
+async fn heal(storm: &Storm) -> Option<String> {
+    let cell = &storm.cell;
+    let start = cell.outside.now();
+    loop {
+        let left = left(cell);
+        if left.is_empty() {
+            let took = cell.outside.now().since(start);
+            storm.count(|counts| counts.healing = took.as_secs());
+            cell.exec.note("scenario", "healed", &format!("after {} s", took.as_secs()));
+            cell.outside.sleep(SETTLING).await;
+            return None;
+        }
+        if cell.outside.now().since(start) > HEALING_MAX {
+            return Some(format!("{HEALING_MAX:?} after the last fault this is left to do: {}", left.join("; ")));
+        }
+        cell.outside.sleep(LOOK_PAUSE).await;
+    }
+}
+
+fn left(cell: &Cell) -> Vec<String> {
+    let page = cell.store.durable().range(&KeyRange::prefix(coordinator::record::PREFIX.as_bytes()), usize::MAX);
+    let mut left = Vec::new();
+    for (key, entry) in &page.entries {
+        match coordinator::Work::decode_entry(entry) {
+            Ok((work, _)) if key.to_text().starts_with(coordinator::Work::TABLE) => {
+                left.push(format!("{} of {} (epoch {}, abort {:?})", work.kind, work.subject, work.epoch.as_u64(), work.abort));
+            }
+            Ok(_) | Err(_) => left.push(key.to_string()),
+        }
+    }
+    let running = cell.running_nodes();
+    let attending = cell.control().map(|control| control.attendance.all()).unwrap_or_default();
+    for name in cell.nodes() {
+        match running.get(&name) {
+            None => left.push(format!("{name} does not run")),
+            Some(node) if !node.is_idle() => left.push(format!("{name} is busy")),
+            Some(_) if !attending.contains(&name) => left.push(format!("{name} does not attend")),
+            Some(_) => {}
+        }
+    }
+    left
+}
+
+/// Holds the invariants against what is durable, read by somebody who had no part in it.
+async fn judge(storm: &Storm) -> Vec<String> {
+    let cell = &storm.cell;
+    let (engine, _no_commits) = Engine::new(cell.store.durable(), Nowhere);
+    let view = match View::open(&cell.outside, Arc::new(engine), indexes()).await {
+        Ok(view) => view,
+        Err(error) => return vec![format!("the store cannot be read at the end: {error}")],
+    };
+    let oracle = storm.oracle.lock();
+    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
+        Ok(scene) => invariants::check(&scene),
+        Err(error) => vec![format!("a record cannot be read at the end: {error}")],
+    })
+}
+
+/// A stream of dice for one part of the scenario.
+pub(crate) fn dice(cell: &Cell, part: &str) -> Rng {
+    Rng::new(cell.exec.seed(), &format!("churn {part}"))
+}

@@ -1,0 +1,25 @@
+//! A whole cell in one process, on simulated time, from one seed.
+//!
+//! The code that runs is the product's own, from the functions behind the API down to the agents; only what lies under a
+//! `world::World`, an `rpc::Wire` and a store's `Journal` is simulated:
+//!
+//! - [`exec`]: one thread; the next task, and every delay, is drawn from the seed. [`disk`], [`store`], [`net`]: what
+//!   forgets, breaks and comes late.
+//! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
+//! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
+//! - [`invariants`]: what must then be true; one file each.
+//! - [`run`]: one seed from its start to its verdict.
+//!
+//! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.
+
+pub mod cell;
+pub mod churn;
+pub mod disk;
+pub mod exec;
+pub mod invariants;
+pub mod net;
+pub mod rng;
+pub mod run;
+pub mod store;
+#[cfg(test)]
+mod tests;

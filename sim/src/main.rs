@@ -1,0 +1,177 @@
+//! `sim`: runs seeds of a simulated cell and says what was wrong, with the command that shows it again.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use sim::run::{self, Report};
+use sim::store::Plant;
+
+/// Lines of the event log that a failure shows.
+const LAST_LINES: usize = 60;
+
+/// A whole cell in one process, on simulated time.
+#[derive(Parser)]
+#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
+struct Args {
+    /// What happens.
+    #[arg(long, value_enum, default_value_t = Scenario::Churn)]
+    scenario: Scenario,
+    /// Run this seed.
+    #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
+    seed: Option<u64>,
+    /// Run these seeds: FIRST..END.
+    #[arg(long, value_parser = range, conflicts_with = "minutes")]
+    seeds: Option<(u64, u64)>,
+    /// Run fresh seeds for so long.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Put a known bug in.
+    #[arg(long, value_enum)]
+    plant: Option<Planted>,
+    /// Print every event, and what the product logs.
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scenario {
+    /// Servers come, go, start and stop while everything fails.
+    Churn,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Planted {
+    /// The store answers commits before they are durable.
+    ReplyBeforeSync,
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let (first, end) = text.split_once("..").ok_or("expected FIRST..END")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let (first, end) = (number(first)?, number(end)?);
+    if first < end { Ok((first, end)) } else { Err("there is no seed in it".into()) }
+}
+
+fn main() -> ExitCode {
+    match start(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> anyhow::Result<bool> {
+    if args.verbose {
+        let product = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG);
+        product.try_init().map_err(|error| anyhow::anyhow!("{error}")).context("cannot show what the product logs")?;
+    }
+    let begun = begin();
+    let (first, end) = match (args.seed, args.seeds) {
+        (Some(seed), _) => (seed, seed + 1),
+        (None, Some(seeds)) => seeds,
+        (None, None) => {
+            let fresh = fresh_seed();
+            let ten = fresh + 10;
+            (fresh, if args.minutes.is_some() { u64::MAX } else { ten })
+        }
+    };
+    let until = args.minutes.map(|minutes| Duration::from_secs(minutes * 60));
+    let mut total = Total::default();
+    for seed in first..end {
+        if until.is_some_and(|until| begun.elapsed() > until) {
+            break;
+        }
+        let report = one(args, seed);
+        let failed = !report.complaints.is_empty();
+        total.add(&report);
+        if failed && until.is_none() && args.seeds.is_none() {
+            break;
+        }
+    }
+    total.print(begun.elapsed());
+    Ok(total.failed == 0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast seeds are is measured in real time")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "fresh seeds come from outside the simulation")]
+fn fresh_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() * 100_000
+}
+
+fn one(args: &Args, seed: u64) -> Report {
+    let plant = args.plant.map(|plant| match plant {
+        Planted::ReplyBeforeSync => Plant::ReplyBeforeSync,
+    });
+    let report = match args.scenario {
+        Scenario::Churn => run::churn(seed, plant, args.verbose),
+    };
+    let counts = report.counts;
+    println!(
+        "seed {seed:>12}  {:>6} steps  {:>5} s  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>3} faults  healed in {:>3} s  {:016x}  {}",
+        report.steps, report.seconds, counts.commits, counts.accepted, counts.refused, counts.unknown, counts.kills,
+        counts.faults, counts.healing, report.fingerprint, if report.complaints.is_empty() { "ok" } else { "WRONG" },
+    );
+    if !report.complaints.is_empty() {
+        explain(args, &report);
+    }
+    report
+}
+
+fn explain(args: &Args, report: &Report) {
+    if !args.verbose && args.seed.is_some() {
+        let skip = report.lines.len().saturating_sub(LAST_LINES);
+        report.lines[skip..].iter().for_each(|line| println!("{line}"));
+    }
+    report.complaints.iter().for_each(|complaint| println!("  wrong: {complaint}"));
+    let plant = args.plant.and_then(|plant| plant.to_possible_value()).map(|plant| format!(" --plant {}", plant.get_name()));
+    println!("  again: cargo xtask sim --scenario churn --seed {}{} --verbose", report.seed, plant.unwrap_or_default());
+}
+
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    failed: u64,
+    seconds: u64,
+    kills: u64,
+    interrupted: BTreeMap<String, u64>,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.failed += u64::from(!report.complaints.is_empty());
+        self.seconds += report.seconds;
+        self.kills += report.counts.kills;
+        for (what, count) in &report.interrupted {
+            *self.interrupted.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    fn print(&self, took: Duration) {
+        let minutes = took.as_secs_f64() / 60.0;
+        println!("\n{:>8}  {}", "kills", "interrupted");
+        for (what, count) in &self.interrupted {
+            println!("{count:>8}  {what}");
+        }
+        println!(
+            "\n{} seeds, {} wrong, {} kills, {:.1} simulated cell-hours; {:.1} seeds and {:.1} cell-hours a minute",
+            self.seeds,
+            self.failed,
+            self.kills,
+            self.seconds as f64 / 3600.0,
+            self.seeds as f64 / minutes,
+            self.seconds as f64 / 3600.0 / minutes,
+        );
+    }
+}

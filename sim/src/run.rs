@@ -1,0 +1,65 @@
+//! One seed, from its start to its verdict.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::cell::{Cell, Size};
+use crate::churn::{self, Counts};
+use crate::exec::{Exec, Limits};
+use crate::store::Plant;
+
+/// The cell of every run: two machines with two nodes each.
+const SIZE: Size = Size { agents: 2, nodes: 2 };
+/// What a run may take: some ten times what one takes.
+const LIMITS: Limits = Limits { steps: 20_000_000, nanos: 3 * 3600 * 1_000_000_000 };
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong; empty: nothing.
+    pub complaints: Vec<String>,
+    /// What the run was made of.
+    pub counts: Counts,
+    /// What the killed were doing.
+    pub interrupted: BTreeMap<String, u64>,
+    /// The event log.
+    pub lines: Vec<String>,
+    /// Polls of tasks.
+    pub steps: u64,
+    /// Simulated seconds.
+    pub seconds: u64,
+    /// Differs if any choice of the run did.
+    pub fingerprint: u64,
+}
+
+/// Runs the scenario `churn` with `seed`. `echo`: events are printed as they happen.
+pub fn churn(seed: u64, plant: Option<Plant>, echo: bool) -> Report {
+    let exec = Exec::new(seed, echo);
+    let (cell, exited) = Cell::new(&exec, SIZE, plant);
+    let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
+    let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
+    let (complaints, counts) = match run {
+        Ok(Ok(result)) => result,
+        Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),
+        Err(panic) => (vec![format!("a task panicked: {}", text_of(&*panic))], Counts::default()),
+    };
+    let report = Report {
+        seed,
+        complaints,
+        counts,
+        interrupted: cell.interrupted(),
+        lines: exec.lines(),
+        steps: exec.steps(),
+        seconds: exec.now() / 1_000_000_000,
+        fingerprint: exec.fingerprint(),
+    };
+    exec.end();
+    report
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}

@@ -1,0 +1,198 @@
+//! The store's disk in memory: the third engine of the port.
+//!
+//! The real engine, committer and core run over it. A group of commits becomes durable after simulated time, and is
+//! answered only then. A crash keeps any prefix of what was under way; a write can be refused, or its outcome be
+//! unknown to the engine, which then ends as it does on a real disk.
+//!
+//! [`Plant::ReplyBeforeSync`] is a deliberate bug: the group is answered at once and becomes durable later.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use store::conformance::Fault;
+use store::core::{Core, Pending};
+use store::engine::{AppendError, Journal};
+use store::{Batch, Entry, Key, Revision};
+
+use crate::exec::{Exec, Process};
+use crate::rng::Rng;
+
+/// How long a sync takes, in microseconds: from the least to the most.
+const SYNC_US: (u64, u64) = (300, 15_000);
+/// Keys of a commit that the event log names.
+const KEYS_NAMED_MAX: usize = 12;
+
+/// A deliberate bug, to prove that the simulator would find a real one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// Commits are answered before they are durable.
+    ReplyBeforeSync,
+}
+
+struct Inside {
+    state: BTreeMap<Key, Entry>,
+    revision: Revision,
+    /// Groups that are not durable yet, and when they will be.
+    tail: VecDeque<(u64, Vec<Arc<Batch>>)>,
+    fail_next: Option<Fault>,
+    rng: Rng,
+    lost: u64,
+}
+
+/// The disk under the store.
+pub struct StoreDisk {
+    exec: Exec,
+    plant: Option<Plant>,
+    inside: Mutex<Inside>,
+}
+
+impl StoreDisk {
+    /// An empty one.
+    pub fn new(exec: &Exec, plant: Option<Plant>) -> Arc<StoreDisk> {
+        let inside = Inside {
+            state: BTreeMap::new(),
+            revision: Revision::ZERO,
+            tail: VecDeque::new(),
+            fail_next: None,
+            rng: Rng::new(exec.seed(), "store"),
+            lost: 0,
+        };
+        Arc::new(StoreDisk { exec: exec.clone(), plant, inside: Mutex::new(inside) })
+    }
+
+    /// What is on it, and a journal for `process` to go on with.
+    pub fn open(self: &Arc<Self>, process: Process) -> (Core, SimJournal) {
+        (self.durable(), SimJournal { disk: Arc::clone(self), process })
+    }
+
+    /// The state that a crash at this moment could not take back.
+    pub fn durable(&self) -> Core {
+        let inside = &mut *self.inside.lock();
+        inside.settle(self.exec.now());
+        Core::open(inside.state.iter().map(|(key, entry)| (key.clone(), entry.clone())), inside.revision)
+    }
+
+    /// The newest durable commit.
+    pub fn revision(&self) -> Revision {
+        let inside = &mut *self.inside.lock();
+        inside.settle(self.exec.now());
+        inside.revision
+    }
+
+    /// The process that wrote has died: of what was under way any prefix stays.
+    pub fn crash(&self) {
+        let inside = &mut *self.inside.lock();
+        inside.settle(self.exec.now());
+        let open: Vec<Arc<Batch>> = inside.tail.drain(..).flat_map(|(_, batches)| batches).collect();
+        let kept = inside.rng.index(open.len() + 1);
+        inside.lost += (open.len() - kept) as u64;
+        open[..kept].iter().for_each(|batch| inside.apply(batch));
+    }
+
+    /// Lets the next write fail.
+    pub fn fail_next(&self, fault: Fault) {
+        self.inside.lock().fail_next = Some(fault);
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        self.inside.lock().fail_next = None;
+    }
+
+    /// Whether a write is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.inside.lock().tail.is_empty()
+    }
+
+    /// Commits that crashes took back so far.
+    pub fn lost(&self) -> u64 {
+        self.inside.lock().lost
+    }
+}
+
+impl Inside {
+    fn settle(&mut self, now: u64) {
+        while self.tail.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, batches)) = self.tail.pop_front() else { return };
+            batches.iter().for_each(|batch| self.apply(batch));
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        for event in &batch.events {
+            match &event.entry {
+                Some(entry) => self.state.insert(event.key.clone(), entry.clone()),
+                None => self.state.remove(&event.key),
+            };
+        }
+        self.revision = batch.revision;
+    }
+}
+
+/// The journal of one process.
+pub struct SimJournal {
+    disk: Arc<StoreDisk>,
+    process: Process,
+}
+
+#[async_trait]
+impl Journal for SimJournal {
+    async fn append(&mut self, group: &Pending) -> Result<(), AppendError> {
+        let exec = self.disk.exec.clone();
+        if !exec.is_alive(self.process) {
+            return std::future::pending().await;
+        }
+        let (fault, span) = {
+            let inside = &mut *self.disk.inside.lock();
+            (inside.fail_next.take(), inside.rng.span_nanos(SYNC_US.0, SYNC_US.1))
+        };
+        if let Some(fault) = fault {
+            exec.sleep(self.process, span).await;
+            return Err(self.fail(fault, group));
+        }
+        let at = {
+            let inside = &mut *self.disk.inside.lock();
+            let at = inside.tail.back().map_or(0, |(at, _)| *at).max(exec.now()) + span;
+            inside.tail.push_back((at, group.batches().to_vec()));
+            at
+        };
+        match self.disk.plant {
+            None => exec.sleep(self.process, at - exec.now()).await,
+            Some(Plant::ReplyBeforeSync) => {}
+        }
+        self.disk.inside.lock().settle(exec.now());
+        group.batches().iter().for_each(|batch| self.note(batch));
+        Ok(())
+    }
+}
+
+impl SimJournal {
+    fn fail(&self, fault: Fault, group: &Pending) -> AppendError {
+        let inside = &mut *self.disk.inside.lock();
+        match fault {
+            Fault::Refused => AppendError::Refused("simulated: no space".into()),
+            Fault::Unknown => {
+                // Nobody will read what this journal's engine thinks: only what is here when it is opened again.
+                inside.settle(u64::MAX);
+                let kept = inside.rng.index(group.batches().len() + 1);
+                group.batches()[..kept].iter().for_each(|batch| inside.apply(batch));
+                AppendError::Unknown("simulated: the sync failed".into())
+            }
+        }
+    }
+
+    fn note(&self, batch: &Batch) {
+        let named = batch.events.iter().take(KEYS_NAMED_MAX).map(|event| {
+            let sign = if event.entry.is_some() { '+' } else { '-' };
+            format!("{sign}{}", event.key)
+        });
+        let mut text = format!("r{} ", batch.revision);
+        text.push_str(&named.collect::<Vec<_>>().join(" "));
+        if batch.events.len() > KEYS_NAMED_MAX {
+            text.push_str(&format!(" and {} more", batch.events.len() - KEYS_NAMED_MAX));
+        }
+        self.disk.exec.note("store", "commit", &text);
+    }
+}
