@@ -5,11 +5,12 @@ mod request;
 
 use std::sync::Arc;
 
-use api::extract::{TOKEN_BYTES_MAX, token_in};
+use api::extract::TOKEN_BYTES_MAX;
 use api::{Caller, Dialect, Fault, Json, RequestCx, Routes};
 use axum::extract::State;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use identity::login::LoginError;
+use identity::token::Place;
 use identity::{AuthError, Identity, Verified};
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ fn refusal(error: LoginError) -> Fault {
 }
 
 async fn answer(cloud: &Identity, verified: &Verified, filters: &Filters) -> Result<Value, Fault> {
-    let scoped = verified.caller.project.is_some() || verified.caller.domain.is_some();
+    let scoped = verified.claims.place != Place::Nowhere;
     let catalog = if scoped && list::get(filters, "nocatalog").is_none() { Some(cloud.catalog().await?) } else { None };
     Ok(body::token(verified, catalog.as_deref()))
 }
@@ -81,16 +82,14 @@ async fn subject(caller: &Caller, cloud: &Identity, headers: &HeaderMap) -> Resu
     if subject.is_empty() || subject.len() > TOKEN_BYTES_MAX {
         return Err(none());
     }
-    if token_in(headers) != Some(subject) && !caller.is_admin() && !caller.has_role("service") {
-        let verified = cloud.inspect(subject).await.map_err(|_| Fault::forbidden(REFUSED))?;
-        policy::admin_or(verified.caller.user_id == caller.user_id, caller, "validate_token")?;
-        return Ok((subject.to_owned(), verified));
-    }
-    match cloud.inspect(subject).await {
-        Ok(verified) => Ok((subject.to_owned(), verified)),
-        Err(AuthError::Invalid(_)) => Err(none()),
-        Err(error @ AuthError::NotNow(_)) => Err(error.into()),
-    }
+    let verified = match cloud.inspect(subject).await {
+        Ok(verified) => verified,
+        Err(AuthError::Invalid(_)) => return Err(none()),
+        Err(error @ AuthError::NotNow(_)) => return Err(error.into()),
+    };
+    let own = verified.caller.user_id == caller.user_id || caller.has_role("service");
+    policy::admin_or(own, caller, "validate_token")?;
+    Ok((subject.to_owned(), verified))
 }
 
 async fn show(caller: Caller, State(cloud): Cloud, headers: HeaderMap, filters: Filters) -> Result<TokenAnswer, Fault> {
@@ -105,7 +104,7 @@ async fn revoke(caller: Caller, State(cloud): Cloud, headers: HeaderMap) -> Resu
 }
 
 async fn catalog(caller: Caller, cx: RequestCx, State(cloud): Cloud) -> Result<Json<Value>, Fault> {
-    if caller.project.is_none() && caller.domain.is_none() {
+    if caller.project.is_none() && caller.domain.is_none() && !caller.is_system() {
         return Err(Fault::forbidden("This token has no scope, so there is no catalog for it."));
     }
     let catalog = body::catalog(&cloud.catalog().await?);
@@ -124,7 +123,8 @@ async fn domains(caller: Caller, cx: RequestCx, State(cloud): Cloud, filters: Fi
     list::answer(&cx, "/auth/domains", &filters, &["name", "enabled"], &found)
 }
 
-/// No token is issued for the system.
-async fn system(_caller: Caller, cx: RequestCx) -> Json<Value> {
-    Json(json!({ "system": [], "links": { "self": format!("{}/auth/system", base(&cx)) } }))
+async fn system(caller: Caller, cx: RequestCx, State(cloud): Cloud) -> Result<Json<Value>, Fault> {
+    let has = cloud.has_system_role(caller.user_id.as_str()).await?;
+    let system = if has { json!([{ "all": true }]) } else { json!([]) };
+    Ok(Json(json!({ "system": system, "links": { "self": format!("{}/auth/system", base(&cx)) } })))
 }

@@ -3,8 +3,8 @@
 //! Handlers decode, authorize ([`policy`]), call identity once, and encode ([`shape`]). [`discovery`] goes to
 //! `/identity`, [`routes`] to `/identity/v3`.
 //!
-//! Deliberately absent: system scope, trusts, federation, domain configuration, limits, and inherited assignments; their
-//! paths answer 404, a system scope is refused with that reason.
+//! Deliberately absent: trusts, federation, OAuth, access rules, EC2 credentials, domain configuration, limits, and
+//! inherited assignments: their paths answer 404, and what a body asks for of them is refused by name.
 
 mod assignments;
 mod auth;

@@ -24,6 +24,7 @@ pub(crate) fn routes() -> Routes<Arc<Identity>> {
         .get("/roles/{prior_id}/implies", implied)
         .put("/roles/{prior_id}/implies/{implied_id}", imply)
         .get("/roles/{prior_id}/implies/{implied_id}", implication)
+        .head("/roles/{prior_id}/implies/{implied_id}", implies)
         .delete("/roles/{prior_id}/implies/{implied_id}", unimply)
         .get("/role_inferences", all_implications)
 }
@@ -170,6 +171,15 @@ async fn implication(
     }
     let path = format!("/roles/{}/implies/{}", prior.id, implied.id);
     Ok(inference(&cx, &prior, brief(&cx, &implied), &path))
+}
+
+async fn implies(
+    caller: Caller,
+    cx: RequestCx,
+    cloud: Cloud,
+    ids: Path<(String, String)>,
+) -> Result<StatusCode, Fault> {
+    implication(caller, cx, cloud, ids).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 async fn unimply(

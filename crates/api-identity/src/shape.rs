@@ -4,7 +4,7 @@ use api::{Json, RequestCx};
 use http::StatusCode;
 use identity::record::{Domain, Endpoint, Group, Project, Region, Role, Service, User};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::Record;
 
 /// A record with a place in the API.
@@ -81,6 +81,13 @@ impl Shape for User {
             "id": self.id.as_str(), "name": self.name, "domain_id": self.domain.as_str(),
             "enabled": self.enabled && !self.deleting, "password_expires_at": null, "options": {},
         });
+        // What is attached never covers what is ours.
+        let extra = serde_json::from_str::<Map<String, Value>>(&self.extra).unwrap_or_default();
+        for (name, value) in extra {
+            if user.get(&name).is_none() {
+                user[name] = value;
+            }
+        }
         if !self.description.is_empty() {
             user["description"] = json!(self.description);
         }

@@ -123,6 +123,10 @@ async fn a_token_describes_itself_and_can_be_given_back() {
     let roles: Vec<_> = shown.body["token"]["roles"].as_array().unwrap().iter().map(|role| &role["name"]).collect();
     assert!(roles.contains(&&json!("admin")) && roles.contains(&&json!("reader")));
     assert_eq!(ask("HEAD").await.status, 200);
+    let scope = json!({ "system": { "all": true } });
+    let system = json!({ "auth": { "identity": { "methods": ["token"], "token": { "id": token } }, "scope": scope } });
+    let system = cloud.call("", "POST", "/auth/tokens", system).await;
+    assert_eq!((system.status.as_u16(), &system.body["token"]["system"]["all"]), (201, &json!(true)));
     assert_eq!(ask("DELETE").await.status, 204);
     let refused = ask("GET").await;
     assert_eq!(refused.status, 401);
@@ -137,8 +141,9 @@ async fn a_user_is_made_let_in_and_removed() {
     let project = cloud.check(&admin, "POST /projects", json!({ "project": { "name": "blue" } }), 201).await;
     let again = cloud.check(&admin, "POST /projects", json!({ "project": { "name": "blue" } }), 409).await;
     assert_eq!(again["error"]["title"], "Conflict");
-    let user = json!({ "user": { "name": "anna", "password": "Secret-1", "email": "a@b.c" } });
+    let user = json!({ "user": { "name": "anna", "password": "Secret-1", "email": "a@b.c", "team": "x" } });
     let user = cloud.check(&admin, "POST /users", user, 201).await;
+    assert_eq!(user["user"]["team"], "x", "what else is attached is kept");
     let (project, user) = (id(&project, "project"), id(&user, "user"));
     let roles = cloud.check(&admin, "GET /roles?name=member", Value::Null, 200).await;
     assert_eq!(roles["roles"].as_array().unwrap().len(), 1);
@@ -230,8 +235,8 @@ async fn what_makes_no_sense_is_the_clients_fault() {
     check("POST /auth/tokens", json!({ "auth": {} }), 400, "auth").await;
     check("POST /auth/tokens", login("admin", "wrong", "admin"), 401, "requires authentication").await;
     let system = json!({ "auth": { "identity": { "methods": ["password"], "password": { "user":
-        { "name": "admin", "domain": { "id": "default" }, "password": "Secret-0" } } }, "scope": { "system": { "all": true } } } });
-    check("POST /auth/tokens", system, 403, "System scope").await;
+        { "name": "admin", "domain": { "id": "default" }, "password": "Secret-0" } } }, "scope": { "system": { "all": false } } } });
+    check("POST /auth/tokens", system, 400, "system scope").await;
 }
 
 /// Every route, also those added later: without a token it is closed, and no nonsense makes it fail.

@@ -9,7 +9,7 @@ use identity::ops::users::{NewUser, UserPatch};
 use identity::record::User;
 use identity::{Identity, ProjectId};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::list::{self, Filters};
 use crate::projects::domain_for;
@@ -47,6 +47,8 @@ struct New {
     default_project_id: Option<String>,
     enabled: Option<bool>,
     password: Option<String>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +68,8 @@ struct Patch {
     default_project_id: Option<Option<String>>,
     enabled: Option<bool>,
     password: Option<String>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +87,23 @@ struct Passwords {
 fn project(id: Option<String>) -> Result<Option<ProjectId>, Fault> {
     let bad = |_| Fault::bad_request("Invalid input for field 'default_project_id'");
     id.filter(|id| !id.is_empty()).map(|id| id.parse().map_err(bad)).transpose()
+}
+
+/// Keystone keeps whatever else clients attach to a user, and gives it back; `null` takes it away.
+fn extra(before: &str, changes: Map<String, Value>) -> String {
+    let mut all = serde_json::from_str::<Map<String, Value>>(before).unwrap_or_default();
+    for (name, value) in changes {
+        // These are ours to say.
+        if matches!(name.as_str(), "id" | "links" | "options" | "password_expires_at") {
+            continue;
+        }
+        if value.is_null() {
+            all.remove(&name);
+        } else {
+            all.insert(name, value);
+        }
+    }
+    if all.is_empty() { String::new() } else { Value::Object(all).to_string() }
 }
 
 async fn list(caller: Caller, cx: RequestCx, State(cloud): Cloud, filters: Filters) -> Result<Json<Value>, Fault> {
@@ -115,6 +136,7 @@ async fn create(
         enabled: new.enabled.unwrap_or(true),
         default_project: project(new.default_project_id)?,
         password: new.password,
+        extra: extra("", new.extra),
     };
     Ok(created(&cx, &cloud.create_user(&domain, user).await?))
 }
@@ -138,6 +160,7 @@ async fn update(
         enabled: patch.enabled,
         default_project: patch.default_project_id.map(project).transpose()?,
         password: patch.password,
+        extra: Some(extra(&current.extra, patch.extra)),
     };
     Ok(one(&cx, &cloud.update_user(&id, &patch).await?))
 }

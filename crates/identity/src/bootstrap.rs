@@ -197,6 +197,7 @@ impl<F: Fn() -> String> Missing<'_, F> {
             password_hash: hash.map(str::to_owned),
             password_set: now,
             tokens_valid_from: Wall::default(),
+            extra: String::new(),
         };
         self.name(NameOf::User, domain.as_str(), "admin", user.id.as_str());
         self.txn.create(user.key(), user.encode());

@@ -75,6 +75,11 @@ impl Caller {
         self.project.as_ref().map(|scope| &scope.id).ok_or(NoProject)
     }
 
+    /// Whether the token is for the cloud itself: it has roles, and is for no project and no domain.
+    pub fn is_system(&self) -> bool {
+        self.project.is_none() && self.domain.is_none() && !self.roles.is_empty()
+    }
+
     /// Whether the token is for exactly this project.
     pub fn is_in(&self, project: &ProjectId) -> bool {
         self.project.as_ref().is_some_and(|scope| scope.id == *project)

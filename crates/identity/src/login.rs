@@ -54,6 +54,8 @@ pub enum Wish {
     Project(Ref<DomainRef>),
     /// A domain.
     Domain(DomainRef),
+    /// The cloud itself.
+    System,
 }
 
 /// No token is issued.
@@ -192,6 +194,7 @@ impl Identity {
             // An application credential is bound to its project, whatever else is asked for.
             (Wish::Default, Some(place)) => self.support(reader, claims(place.clone()), now),
             (_, Some(_)) => return Err(LoginError::Refused("an application credential has its scope already")),
+            (Wish::System, None) => self.support(reader, claims(Place::System), now),
             (Wish::Unscoped, None) => self.support(reader, claims(Place::Nowhere), now),
             (Wish::Default, None) => match default_project(reader, &proven.user)? {
                 Some(project) => self

@@ -56,6 +56,8 @@ pub enum Place {
     Project(ProjectId),
     /// In a domain.
     Domain(DomainId),
+    /// For what belongs to nobody: the cloud itself.
+    System,
 }
 
 /// What a token says.
@@ -132,7 +134,7 @@ fn to_message(claims: &Claims) -> stored::Token {
         Method::ApplicationCredential => stored::Method::ApplicationCredential,
     });
     let (project_id, domain_id) = match &claims.place {
-        Place::Nowhere => (String::new(), String::new()),
+        Place::Nowhere | Place::System => (String::new(), String::new()),
         Place::Project(project) => (project.to_string(), String::new()),
         Place::Domain(domain) => (String::new(), domain.to_string()),
     };
@@ -146,15 +148,17 @@ fn to_message(claims: &Claims) -> stored::Token {
         chain_id: claims.chain.map_or_else(Bytes::new, |chain| Bytes::copy_from_slice(&chain)),
         methods: methods.map(i32::from).collect(),
         application_credential_id: claims.credential.clone().unwrap_or_default(),
+        system: claims.place == Place::System,
     }
 }
 
 fn from_message(message: stored::Token) -> Option<Claims> {
-    let place = match (message.project_id.as_str(), message.domain_id.as_str()) {
-        ("", "") => Place::Nowhere,
-        (project, "") => Place::Project(project.parse().ok()?),
-        ("", domain) => Place::Domain(domain.parse().ok()?),
-        (_, _) => return None,
+    let place = match (message.project_id.as_str(), message.domain_id.as_str(), message.system) {
+        ("", "", false) => Place::Nowhere,
+        ("", "", true) => Place::System,
+        (project, "", false) => Place::Project(project.parse().ok()?),
+        ("", domain, false) => Place::Domain(domain.parse().ok()?),
+        (_, _, _) => return None,
     };
     let methods = message.methods().map(|method| match method {
         stored::Method::Password => Some(Method::Password),

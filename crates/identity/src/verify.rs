@@ -146,6 +146,7 @@ type Scoped = (Option<ProjectScope>, Option<(DomainId, String)>, Roles);
 fn scope(reader: &Reader<'_>, claims: &Claims) -> Result<Scoped, Unsupported> {
     match &claims.place {
         Place::Nowhere => Ok((None, None, Roles::new())),
+        Place::System => Ok((None, None, rights::roles_at(reader, &claims.user, &Target::System)?)),
         Place::Domain(id) => {
             let domain = enabled_domain(reader, id)?;
             let roles = rights::roles_at(reader, &claims.user, &Target::Domain(id.clone()))?;

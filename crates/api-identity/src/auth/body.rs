@@ -3,6 +3,7 @@
 use api::time::rfc3339_micro;
 use identity::Verified;
 use identity::record::{Endpoint, Service};
+use identity::token::Place;
 use serde_json::{Value, json};
 
 type Catalog = [(Service, Vec<Endpoint>)];
@@ -46,7 +47,10 @@ pub(crate) fn token(verified: &Verified, services: Option<&Catalog>) -> Value {
     if let Some(scope) = &caller.domain {
         token["domain"] = domain(scope);
     }
-    if caller.project.is_some() || caller.domain.is_some() {
+    if verified.claims.place == Place::System {
+        token["system"] = json!({ "all": true });
+    }
+    if verified.claims.place != Place::Nowhere {
         let roles = verified.roles.iter().map(|(id, name)| json!({ "id": id.as_str(), "name": name }));
         token["roles"] = roles.collect();
     }

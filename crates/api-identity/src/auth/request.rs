@@ -154,17 +154,16 @@ fn wish(scope: Option<Scope>) -> Result<Wish, Fault> {
         Some(Scope::Word(_)) => return Err(Fault::bad_request("The scope is an object, or the word 'unscoped'.")),
         Some(Scope::Places(places)) => places,
     };
-    if places.system.is_some() {
-        return Err(Fault::forbidden("System scope is not offered here: ask for a project in which you are admin."));
-    }
     if places.trust.is_some() {
         return Err(Fault::forbidden("Trusts are not offered here: use an application credential."));
     }
-    match (places.project, places.domain, places.unscoped) {
-        (Some(project), None, None) => Ok(Wish::Project(reference(project, "project")?)),
-        (None, Some(domain), None) => Ok(Wish::Domain(domain_ref(domain)?)),
-        (None, None, Some(_)) => Ok(Wish::Unscoped),
-        (None, None, None) => Ok(Wish::Default),
-        (_, _, _) => Err(Fault::bad_request("The scope names more than one place.")),
+    match (places.project, places.domain, places.system, places.unscoped) {
+        (Some(project), None, None, None) => Ok(Wish::Project(reference(project, "project")?)),
+        (None, Some(domain), None, None) => Ok(Wish::Domain(domain_ref(domain)?)),
+        (None, None, Some(system), None) if system["all"] == true => Ok(Wish::System),
+        (None, None, Some(_), None) => Err(Fault::bad_request("The only system scope is {\"all\": true}.")),
+        (None, None, None, Some(_)) => Ok(Wish::Unscoped),
+        (None, None, None, None) => Ok(Wish::Default),
+        (_, _, _, _) => Err(Fault::bad_request("The scope names more than one place.")),
     }
 }

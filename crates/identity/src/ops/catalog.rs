@@ -1,6 +1,6 @@
 //! Regions, services and endpoints, and the catalog that they make up.
 
-use store::{Record, Txn};
+use store::{Reader, Record, Txn};
 
 use super::set;
 use crate::check;
@@ -166,21 +166,14 @@ impl Identity {
         self.change(|reader| {
             let mut txn = Txn::new();
             txn.exists(require::<Service>(reader, "service", &endpoint.service)?.0.key());
-            if let Some(id) = &endpoint.region {
-                let region = Region { id: id.clone(), description: String::new(), parent: None };
-                if reader.entry(&region.key()).is_some() {
-                    txn.exists(region.key());
-                } else {
-                    txn.create(region.key(), region.encode());
-                }
-            }
+            with_region(reader, &mut txn, &endpoint);
             txn.create(endpoint.key(), endpoint.encode());
             Decided::plain(txn, endpoint.clone())
         })
         .await
     }
 
-    /// Changes an endpoint.
+    /// Changes an endpoint. Its region is made if it does not exist.
     pub async fn update_endpoint(&self, id: &str, patch: &EndpointPatch) -> Result<Endpoint, Error> {
         self.change(|reader| {
             let (mut endpoint, revision) = require::<Endpoint>(reader, "endpoint", &id)?;
@@ -192,9 +185,7 @@ impl Identity {
             check_endpoint(&endpoint)?;
             let mut txn = Txn::new();
             txn.exists(require::<Service>(reader, "service", &endpoint.service)?.0.key());
-            if let Some(region) = &endpoint.region {
-                txn.exists(require::<Region>(reader, "region", region)?.0.key());
-            }
+            with_region(reader, &mut txn, &endpoint);
             txn.replace(endpoint.key(), revision, endpoint.encode());
             Decided::plain(txn, endpoint)
         })
@@ -210,6 +201,17 @@ impl Identity {
             Decided::plain(txn, ())
         })
         .await
+    }
+}
+
+/// Requires the endpoint's region, or makes it.
+fn with_region(reader: &Reader<'_>, txn: &mut Txn, endpoint: &Endpoint) {
+    let Some(id) = &endpoint.region else { return };
+    let region = Region { id: id.clone(), description: String::new(), parent: None };
+    if reader.entry(&region.key()).is_some() {
+        txn.exists(region.key());
+    } else {
+        txn.create(region.key(), region.encode());
     }
 }
 

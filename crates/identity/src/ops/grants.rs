@@ -83,6 +83,15 @@ impl Identity {
         .await
     }
 
+    /// Whether a user has a role for the cloud itself.
+    pub async fn has_system_role(&self, user: &str) -> Result<bool, Error> {
+        self.ask(|reader| {
+            let (user, _) = require::<User>(reader, "user", &user)?;
+            Ok(!rights::roles_at(reader, &user.id, &Target::System)?.is_empty())
+        })
+        .await
+    }
+
     /// The domains in which a user has a role.
     pub async fn domains_of(&self, user: &str) -> Result<Vec<Domain>, Error> {
         self.ask(|reader| {

@@ -71,14 +71,13 @@ impl Identity {
             let mut txn = Txn::new();
             let prior = hang_on::<Role>(reader, &mut txn, &prior)?;
             let implied = hang_on::<Role>(reader, &mut txn, &implied)?;
+            if implied.domain.is_some() && prior.domain.is_none() {
+                let text = "a role that is private to a domain does not follow from one that is everybody's";
+                return Err(Error::Refused(text.to_owned()));
+            }
             let below = rights::closure(reader, [implied.id.clone()].into())?;
             if below.contains(&prior.id) {
                 return Err(Error::Invalid(format!("the role {} follows from {} already", prior.name, implied.name)));
-            }
-            if implied.domain.is_some() && implied.domain != prior.domain {
-                return Err(Error::Refused(
-                    "a role that is private to a domain follows from none elsewhere".to_owned(),
-                ));
             }
             let implication = Implication { prior: prior.id.clone(), implied: implied.id.clone() };
             if reader.entry(&implication.key()).is_some() {

@@ -28,6 +28,8 @@ pub struct NewUser {
     pub default_project: Option<ProjectId>,
     /// The password, if it gets one.
     pub password: Option<String>,
+    /// A JSON object with whatever else clients attach.
+    pub extra: String,
 }
 
 /// What may be changed; `None` leaves it.
@@ -45,6 +47,8 @@ pub struct UserPatch {
     pub default_project: Option<Option<ProjectId>>,
     /// The password: tokens from before are void.
     pub password: Option<String>,
+    /// A JSON object with whatever else clients attach.
+    pub extra: Option<String>,
 }
 
 impl Identity {
@@ -63,6 +67,7 @@ impl Identity {
             default_project: new.default_project,
             password_set: now,
             tokens_valid_from: Wall::default(),
+            extra: new.extra,
         };
         check_user(&user)?;
         self.change(|reader| {
@@ -87,6 +92,7 @@ impl Identity {
             set(&mut user.email, &patch.email);
             set(&mut user.enabled, &patch.enabled);
             set(&mut user.default_project, &patch.default_project);
+            set(&mut user.extra, &patch.extra);
             if hash.is_some() {
                 user.password_hash.clone_from(&hash);
                 user.password_set = now;
@@ -141,5 +147,6 @@ impl Identity {
 fn check_user(user: &User) -> Result<(), Error> {
     check::name(&user.name, check::LONG_NAME_CHARS_MAX)?;
     check::text("description", &user.description)?;
+    check::text("extra", &user.extra)?;
     check::text("email", &user.email)
 }

@@ -106,6 +106,8 @@ pub struct User {
     pub password_set: Wall,
     /// Tokens that were issued before are void.
     pub tokens_valid_from: Wall,
+    /// A JSON object with whatever else clients attach; empty: nothing.
+    pub extra: String,
 }
 
 impl std::fmt::Debug for User {
@@ -134,6 +136,7 @@ impl Record for User {
             password_hash: text_of(&self.password_hash),
             password_set_micros: self.password_set.as_micros(),
             tokens_valid_from_micros: self.tokens_valid_from.as_micros(),
+            extra_json: self.extra.clone(),
         }
     }
     fn from_stored(stored: stored::User) -> Result<User, String> {
@@ -149,6 +152,7 @@ impl Record for User {
             password_hash: Some(stored.password_hash).filter(|hash| !hash.is_empty()),
             password_set: Wall::from_micros(stored.password_set_micros),
             tokens_valid_from: Wall::from_micros(stored.tokens_valid_from_micros),
+            extra: stored.extra_json,
         })
     }
 }
