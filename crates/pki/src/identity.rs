@@ -10,14 +10,12 @@ pub enum Role {
     Control,
     /// Holds the store.
     Store,
-    /// Answers tenants over HTTP.
+    /// Answers tenants over HTTP, and nodes that need image content.
     Api,
     /// Runs work.
     Coordinator,
     /// Chooses hosts.
     Scheduler,
-    /// Serves image content.
-    Image,
     /// Runs guests on a node.
     Agent,
     /// A person who operates the cell.
@@ -26,13 +24,12 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 7] = [
         Role::Control,
         Role::Store,
         Role::Api,
         Role::Coordinator,
         Role::Scheduler,
-        Role::Image,
         Role::Agent,
         Role::Operator,
     ];
@@ -45,7 +42,6 @@ impl Role {
             Role::Api => "api",
             Role::Coordinator => "coordinator",
             Role::Scheduler => "scheduler",
-            Role::Image => "image",
             Role::Agent => "agent",
             Role::Operator => "operator",
         }

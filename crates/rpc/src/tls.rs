@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use client::TlsPeers;
-pub use server::{ListenError, listen};
+pub use server::{ListenError, Listener};
 
 /// Keys or certificates of this process cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -44,20 +44,33 @@ pub enum ListenError {
     Tls(#[from] TlsError),
 }
 
-/// Serves `server` on `address` until the process ends. Returns the address really used (port 0: chosen).
-pub async fn listen(
-    world: &World,
-    server: Server,
+/// A bound address on which nobody serves yet: connections wait in the kernel.
+pub struct Listener {
+    socket: TcpListener,
     address: SocketAddr,
-    credentials: &Credentials,
-) -> Result<SocketAddr, ListenError> {
-    let failed = |reason| ListenError::Address { address, reason };
-    let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config()?));
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let local = listener.local_addr().map_err(failed)?;
-    let accepting = world.clone();
-    world.spawn("rpc accept", async move { accept(&accepting, &listener, &acceptor, &server).await });
-    Ok(local)
+}
+
+impl Listener {
+    /// Binds `address`; port 0 is replaced by a free one.
+    pub async fn bind(address: SocketAddr) -> Result<Listener, ListenError> {
+        let failed = |reason| ListenError::Address { address, reason };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Listener { socket, address })
+    }
+
+    /// The address really bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `server` until the process ends.
+    pub fn serve(self, world: &World, server: Server, credentials: &Credentials) -> Result<(), ListenError> {
+        let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config()?));
+        let accepting = world.clone();
+        world.spawn("rpc accept", async move { accept(&accepting, &self.socket, &acceptor, &server).await });
+        Ok(())
+    }
 }
 
 async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, server: &Server) {

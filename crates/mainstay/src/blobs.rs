@@ -1,0 +1,59 @@
+//! Image content for nodes: the gRPC face of the image service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use images::{ImageId, Images, Sha256, Viewer};
+use proto::image::v1 as wire;
+use proto::image::v1::blobs_service_server::{BlobsService, BlobsServiceServer};
+use tonic::{Request, Response, Status, Streaming};
+
+struct Service(Arc<Images>);
+
+/// The service over `images`.
+pub fn service(images: &Arc<Images>) -> BlobsServiceServer<impl BlobsService> {
+    BlobsServiceServer::new(Service(Arc::clone(images)))
+}
+
+#[async_trait::async_trait]
+impl BlobsService for Service {
+    type FetchStream = Pin<Box<dyn Stream<Item = Result<wire::FetchResponse, Status>> + Send>>;
+
+    async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let hash: Sha256 = request.into_inner().sha256.parse().map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let blob = self.0.open_blob(hash, None).await.map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let pieces = blob.bytes.map(|piece| match piece {
+            Ok(data) => Ok(wire::FetchResponse { data }),
+            Err(error) => Err(Status::from(rpc::Error::not_now(error))),
+        });
+        Ok(Response::new(Box::pin(pieces)))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<wire::UploadRequest>>,
+    ) -> Result<Response<wire::UploadResponse>, Status> {
+        let mut pieces = request.into_inner();
+        let first = pieces.message().await?.ok_or_else(|| Status::from(rpc::Error::no("an upload without a start")))?;
+        let id = ids::uuid::Uuid::from_slice(&first.image).map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let id = ImageId::from_uuid(id);
+        if let Some(content) = self.0.get(&Viewer::CLOUD, id).await.ok().as_ref().and_then(images::Image::content) {
+            // Sent again after a lost answer: the image has its content.
+            return Ok(Response::new(wire::UploadResponse { sha256: content.sha256.to_string() }));
+        }
+        let rest = futures_util::stream::unfold(pieces, |mut pieces| async move {
+            match pieces.message().await {
+                Ok(Some(piece)) => Some((Ok::<Bytes, Status>(piece.data), pieces)),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), pieces)),
+            }
+        });
+        let body = futures_util::stream::iter([Ok(first.data)]).chain(rest);
+        let image = self.0.ingest(&Viewer::CLOUD, id, None, body).await;
+        let image = image.map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let sha256 = image.content().map(|content| content.sha256.to_string()).unwrap_or_default();
+        Ok(Response::new(wire::UploadResponse { sha256 }))
+    }
+}

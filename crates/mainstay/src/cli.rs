@@ -1,0 +1,160 @@
+//! The operator's commands: asked over RPC with the operator's certificate, answered as tables or JSON.
+
+mod table;
+mod waterfall;
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pki::Role;
+use proto::operator::v1 as wire;
+use proto::operator::v1::operator_service_client::OperatorServiceClient;
+use rpc::tls::TlsPeers;
+use rpc::{Peers, Target};
+use serde_json::{Value, json};
+use telemetry::{Cx, Ring};
+use world::os::OsHost;
+
+use crate::args::{Ask, Output};
+use crate::home::Home;
+
+/// How long an answer is waited for.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What is asked.
+#[derive(Debug)]
+pub enum Question {
+    Status,
+    Works,
+    Work(String),
+    Retry(String),
+    Nodes,
+    Trace(String),
+}
+
+/// Asks and prints.
+pub fn run(ask: &Ask, question: Question) -> anyhow::Result<()> {
+    let dir = ask.home.as_deref().context("which cell? give --home DIR or set MAINSTAY_HOME")?;
+    let home = Home::open(dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (text, value) = runtime.block_on(answer(&home, question))?;
+    match ask.output {
+        Output::Table => print!("{text}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&value)?),
+    }
+    Ok(())
+}
+
+async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Value)> {
+    let world = OsHost::world(tokio::runtime::Handle::current(), &home.path("run"));
+    let credentials = home.credentials(&world, Role::Operator, "admin")?;
+    let peers = TlsPeers::new(&world, home.identity(Role::Operator, "admin"), &credentials)?;
+    let target = coordinator(home)?;
+    let ring = Ring::new(&world, "operator/admin");
+    let cx = Cx::root(&ring, None, world.now() + ANSWER_WAIT_MAX);
+    let mut client = OperatorServiceClient::new(peers.channel(&target, &cx)).max_decoding_message_size(64 << 20);
+    let failed = |status: tonic::Status| {
+        let error = rpc::Error::from(status);
+        anyhow::anyhow!("{target} at {} did not answer: {}; is the cell running?", target.endpoint, error.reason)
+    };
+    Ok(match question {
+        Question::Status => {
+            let status = client.get_status(wire::GetStatusRequest {}).await.map_err(failed)?.into_inner();
+            (table::status(&status), status_json(&status))
+        }
+        Question::Works => {
+            let works = client.list_work(wire::ListWorkRequest {}).await.map_err(failed)?.into_inner().works;
+            (table::works(&works), Value::Array(works.iter().map(work_json).collect()))
+        }
+        Question::Work(id) => {
+            let shown = client.show_work(wire::ShowWorkRequest { id }).await.map_err(failed)?.into_inner();
+            (table::work(&shown), shown_json(&shown))
+        }
+        Question::Retry(id) => {
+            client.retry_work(wire::RetryWorkRequest { id: id.clone() }).await.map_err(failed)?;
+            (format!("{id} is being tried again\n"), json!({ "id": id }))
+        }
+        Question::Nodes => {
+            let nodes = client.list_nodes(wire::ListNodesRequest {}).await.map_err(failed)?.into_inner().nodes;
+            (table::nodes(&nodes), Value::Array(nodes.iter().map(node_json).collect()))
+        }
+        Question::Trace(subject) => {
+            let request = wire::GetTraceRequest { subject: subject.clone() };
+            let trace = client.get_trace(request).await.map_err(failed)?.into_inner();
+            if trace.spans.is_empty() && trace.actions.is_empty() {
+                bail!("nothing is known of {subject}: neither a record nor a recent span names it");
+            }
+            (waterfall::draw(&trace), trace_json(&trace))
+        }
+    })
+}
+
+fn coordinator(home: &Home) -> anyhow::Result<Target> {
+    let all = home.processes()?;
+    let found = all.into_iter().find(|process| matches!(process.role, Role::Control | Role::Coordinator));
+    found.context("no coordinator of this cell has been started on this machine")
+}
+
+fn status_json(status: &wire::GetStatusResponse) -> Value {
+    let process = |process: &wire::Process| {
+        json!({ "identity": process.identity, "roles": process.roles, "up": process.up, "release": process.release,
+                "endpoint": process.endpoint })
+    };
+    json!({
+        "cell": status.cell, "release": status.release, "revision": status.revision, "works": status.works,
+        "works_failing": status.works_failing, "servers": status.servers, "nodes": status.nodes,
+        "nodes_up": status.nodes_up, "processes": status.processes.iter().map(process).collect::<Vec<_>>(),
+    })
+}
+
+fn work_json(work: &wire::Work) -> Value {
+    json!({
+        "id": work.id, "kind": work.kind, "subject": work.subject, "owner": work.owner, "epoch": work.epoch,
+        "accepted_us": work.accepted_us, "request_id": work.request_id, "step": work.step, "undoing": work.undoing,
+        "failures": work.failures, "error": work.error, "abort": work.abort, "waiting": work.waiting,
+    })
+}
+
+fn shown_json(shown: &wire::ShowWorkResponse) -> Value {
+    let line = |line: &wire::JournalLine| {
+        json!({ "number": line.number, "event": line.event, "step": line.step, "at_us": line.at_us,
+                "epoch": line.epoch, "reason": line.reason })
+    };
+    let journal: Vec<Value> = shown.journal.iter().map(line).collect();
+    json!({ "work": shown.work.as_ref().map(work_json), "journal": journal })
+}
+
+fn node_json(node: &wire::Node) -> Value {
+    let amount =
+        |amount: &wire::Amount| json!({ "class": amount.class, "used": amount.used, "capacity": amount.capacity });
+    json!({
+        "name": node.name, "up": node.up, "endpoint": node.endpoint, "hypervisor": node.hypervisor, "zone": node.zone,
+        "disabled": node.disabled, "servers": node.servers, "release": node.release,
+        "unknown_guests": node.unknown_guests, "amounts": node.amounts.iter().map(amount).collect::<Vec<_>>(),
+    })
+}
+
+fn trace_json(trace: &wire::GetTraceResponse) -> Value {
+    let span = |span: &proto::telemetry::v1::Span| {
+        json!({
+            "trace": hex::encode(&span.trace), "id": format!("{:016x}", span.id), "parent": format!("{:016x}", span.parent),
+            "name": span.name, "process": span.process, "start_us": span.start_us, "took_us": span.took_us,
+            "request_id": span.request_id, "subject": span.subject, "error": span.error,
+        })
+    };
+    let step = |step: &wire::Step| {
+        json!({ "name": step.name, "start_us": step.start_us, "took_us": step.took_us, "error": step.error,
+                "undo": step.undo })
+    };
+    let action = |action: &wire::Action| {
+        json!({
+            "request_id": action.request_id, "server": action.server, "action": action.action,
+            "start_us": action.start_us, "finish_us": action.finish_us, "message": action.message,
+            "steps": action.steps.iter().map(step).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "spans": trace.spans.iter().map(span).collect::<Vec<_>>(),
+        "actions": trace.actions.iter().map(action).collect::<Vec<_>>(), "silent": trace.silent,
+    })
+}

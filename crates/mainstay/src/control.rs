@@ -1,0 +1,315 @@
+//! Starts control roles in this process: `mainstay serve`, and the control half of `mainstay dev`.
+
+mod metrics;
+mod seed;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::{Platform, Site};
+use coordinator::{Coordinator, Options};
+use identity::{Identity, Passwords};
+use images::Images;
+use networks::Networks;
+use pki::Role;
+use rpc::tls::{Listener, TlsPeers};
+use rpc::{Peers, Server, Target};
+use scheduler::Scheduler;
+use servers::nodes::{Attendance, NodesContext};
+use servers::{Servers, workflow};
+use store::{Store, View};
+use telemetry::Ring;
+use telemetry::metrics::Metrics;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use world::World;
+use world::os::OsHost;
+
+use crate::args::Serve;
+use crate::home::{Home, REGION};
+use crate::observe::Observer;
+use crate::operator::Operator;
+
+/// Works that one coordinator moves at the same time.
+const WORKS_MAX: usize = 1024;
+/// Threads that hash passwords.
+const PASSWORD_THREADS: usize = 2;
+
+/// What is to run in this process.
+pub struct Plan {
+    pub home: Home,
+    pub roles: BTreeSet<Role>,
+    pub name: String,
+    pub rpc_listen: SocketAddr,
+    pub peers: Vec<Target>,
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// What runs.
+pub struct Running {
+    /// Where this process answers the others.
+    pub rpc: Target,
+    /// The public API, if it is served here.
+    pub api: Option<String>,
+    engine: Option<store::engine::Engine>,
+    stop: Arc<tokio::sync::Notify>,
+    api_ended: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl Running {
+    /// Lets running requests finish, then closes the store.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        if let Some(ended) = self.api_ended {
+            let _gone_is_ended_too = ended.await;
+        }
+        if let Some(engine) = self.engine {
+            engine.close().await;
+        }
+    }
+}
+
+/// `mainstay serve`.
+pub fn run(args: &Serve) -> anyhow::Result<()> {
+    crate::logs::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
+        let mut home = Home::open_or_create(&world, &args.home, &crate::home::Wish::default())?;
+        home.cell.listen = args.listen.unwrap_or(home.cell.listen);
+        let plan = Plan {
+            home,
+            roles: args.roles.iter().copied().collect(),
+            name: args.name.clone(),
+            rpc_listen: args.rpc_listen,
+            peers: args.peers.clone(),
+            metrics_listen: args.metrics_listen,
+        };
+        let running = start(&world, plan).await?;
+        println!("ready {}={}", running.rpc, running.rpc.endpoint);
+        crate::dev::wait_for_end().await?;
+        running.stop().await;
+        Ok(())
+    })
+}
+
+/// What the roles of one process share.
+struct Process {
+    world: World,
+    plan: Plan,
+    ring: Arc<Ring>,
+    metrics: Metrics,
+    peers: Arc<dyn Peers>,
+    view: Arc<View>,
+}
+
+impl Process {
+    fn has(&self, role: Role) -> bool {
+        self.plan.roles.contains(&role) || self.plan.roles.contains(&Role::Control)
+    }
+
+    /// Where `role` answers: in this process, or as the command line says.
+    fn target(&self, role: Role) -> anyhow::Result<Target> {
+        if self.has(role) {
+            return Ok(Target { role, name: self.plan.name.clone(), endpoint: String::new() });
+        }
+        find(&self.plan.peers, role)
+    }
+
+    /// The names of all coordinators.
+    fn coordinators(&self) -> Vec<String> {
+        let named = self.plan.peers.iter().filter(|peer| peer.role == Role::Coordinator).map(|peer| peer.name.clone());
+        let mut names: BTreeSet<String> = named.collect();
+        if self.has(Role::Coordinator) {
+            names.insert(self.plan.name.clone());
+        }
+        names.into_iter().collect()
+    }
+}
+
+fn find(peers: &[Target], role: Role) -> anyhow::Result<Target> {
+    let found = peers.iter().find(|peer| peer.role == role || peer.role == Role::Control).cloned();
+    found.with_context(|| format!("no process with the role {role} is named: give --peer {role}/NAME=ADDRESS:PORT"))
+}
+
+/// Starts everything that `plan` says. The roles of one process call each other without a socket.
+pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
+    let role = match plan.roles.iter().collect::<Vec<_>>().as_slice() {
+        [one] => **one,
+        _ => Role::Control,
+    };
+    let credentials = plan.home.credentials(world, role, &plan.name)?;
+    let own = plan.home.identity(role, &plan.name);
+    let ring = Ring::new(world, own.to_string());
+    let metrics = Metrics::default();
+    let tls = TlsPeers::new(world, own.clone(), &credentials)?;
+    let peers: Arc<dyn Peers> = Arc::clone(&tls) as Arc<dyn Peers>;
+
+    let holds_store = plan.roles.contains(&Role::Store) || plan.roles.contains(&Role::Control);
+    let (store, engine): (Arc<dyn Store>, _) = if holds_store {
+        let path = plan.home.path("store/cell.db");
+        let engine = store_embedded::open(&path, broken).context("cannot open the store")?;
+        (Arc::new(engine.clone()), Some(engine))
+    } else {
+        let target = find(&plan.peers, Role::Store)?;
+        (Arc::new(store_remote::RemoteStore::new(Arc::clone(&peers), target, &ring)), None)
+    };
+    let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
+    let process = Process { world: world.clone(), plan, ring, metrics, peers, view };
+
+    let mut routes = Routes::new(telemetry::service::service(&process.ring));
+    if holds_store {
+        routes = routes.add_service(store_remote::service(Arc::clone(&store)));
+    }
+    if process.has(Role::Scheduler) {
+        let scheduler = Scheduler::start(world, Arc::clone(&store));
+        routes = routes.add_service(scheduler::service(&scheduler));
+    }
+    let attendance = Attendance::new();
+    if process.has(Role::Coordinator) {
+        routes = add_node_services(&process, &attendance, routes);
+    }
+    let images = if process.has(Role::Api) {
+        let limits = images::Limits::default();
+        let opened = Images::open(world, Arc::clone(&process.view), &process.plan.home.path("images"), limits).await;
+        let images = opened.context("cannot open the image service")?;
+        routes = routes.add_service(crate::blobs::service(&images));
+        Some(images)
+    } else {
+        None
+    };
+    let operator = Operator::new(&process.view, &process.ring, &process.peers, &attendance, &process.plan);
+    if process.has(Role::Coordinator) {
+        routes = routes.add_service(operator.service());
+    }
+
+    let server = Server::new(&process.ring, &process.metrics, rpc::Limits::default(), routes.prepare());
+    let listener = Listener::bind(process.plan.rpc_listen).await?;
+    let address = listener.address();
+    listener.serve(world, server.clone(), &credentials)?;
+    for served in Role::ALL.into_iter().filter(|served| process.has(*served)) {
+        tls.serve_here(served, &server);
+    }
+    if process.has(Role::Coordinator) {
+        // Works are taken over only now that this process can reach the roles that it runs itself.
+        operator.set_coordinator(start_coordinator(&process, &attendance)?);
+    }
+    if let Some(listen) = process.plan.metrics_listen {
+        metrics::serve(world, &process.metrics, listen).await?;
+    }
+    let stop = Arc::new(tokio::sync::Notify::new());
+    let (api, api_ended) = match images {
+        Some(images) => {
+            let (url, ended) = start_api(&process, images, Arc::clone(&stop)).await?;
+            (Some(url), Some(ended))
+        }
+        None => (None, None),
+    };
+    let rpc = Target { role, name: process.plan.name.clone(), endpoint: address.to_string() };
+    process.plan.home.note_process(&rpc)?;
+    Ok(Running { rpc, api, engine, stop, api_ended })
+}
+
+fn indexes() -> Vec<store::Index> {
+    let all = [identity::indexes(), images::indexes(), networks::indexes(), servers::indexes()];
+    all.into_iter().flatten().collect()
+}
+
+/// The state of the disk is unknown: only opening the store again can tell what was written.
+fn broken(reason: String) {
+    eprintln!("mainstay: the store failed ({reason}); the process ends, start it again");
+    std::process::exit(70);
+}
+
+fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Routes) -> Routes {
+    let context = NodesContext {
+        world: process.world.clone(),
+        view: Arc::clone(&process.view),
+        attendance: Arc::clone(attendance),
+        coordinator: process.plan.name.clone(),
+    };
+    routes.add_service(servers::nodes::service(&context))
+}
+
+fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow::Result<Arc<Coordinator>> {
+    let context = workflow::Context {
+        attendance: Arc::clone(attendance),
+        scheduler: process.target(Role::Scheduler)?,
+        picks: networks::Picks::default(),
+    };
+    let options = Options { owner: process.plan.name.clone(), concurrent: WORKS_MAX };
+    let workflows = workflow::all(&context);
+    let Process { view, ring, peers, .. } = process;
+    let coordinator = Coordinator::start(view, ring, peers, workflows, options);
+    servers::push::start(view, ring, peers, attendance);
+    Ok(coordinator)
+}
+
+async fn start_api(
+    process: &Process,
+    images: Arc<Images>,
+    stop: Arc<tokio::sync::Notify>,
+) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
+    let Process { world, plan, view, ring, peers, metrics } = process;
+    let listen = plan.home.cell.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
+    })?;
+    let address = listener.local_addr()?;
+    let public_url = format!("https://{address}");
+    let identity = Identity::new(world, Arc::clone(view), Passwords::start(PASSWORD_THREADS)?);
+    let networks = Networks::new(world, Arc::clone(view));
+    seed::seed(process, &identity, &networks, &images, &public_url).await?;
+
+    let platform = Platform {
+        world: world.clone(),
+        auth: Arc::clone(&identity) as Arc<dyn api::Authenticator>,
+        observer: Observer::new(metrics),
+        region: REGION.into(),
+        public_url: public_url.clone(),
+    };
+    let compute = Arc::new(api_compute::Compute {
+        servers: Servers::new(view, &process.coordinators()),
+        images: Arc::clone(&images),
+        networks: networks.clone(),
+        view: Arc::clone(view),
+        world: world.clone(),
+        ring: Arc::clone(ring),
+        peers: Arc::clone(peers),
+        coordinator: process.target(Role::Coordinator)?,
+        identity: Arc::clone(&identity),
+    });
+    let (router, _table) = Site::new(&platform)
+        .nest("/identity", api_identity::discovery(), Arc::clone(&identity))
+        .nest("/identity/v3", api_identity::routes(), identity)
+        .nest("/compute", api_compute::discovery(), Arc::clone(&compute))
+        .nest("/compute/v2.1", api_compute::routes(), compute)
+        .nest("/image", api_image::routes(), images)
+        .nest("/network", api_network::routes(), networks)
+        .nest("/placement", api_placement::routes(), Arc::clone(view))
+        .build();
+    let certificate = plan.home.public_certificate(world, &hosts(address))?;
+    let tls = rpc::tls::public_server_config(&certificate)?;
+    let (ended, api_ended) = tokio::sync::oneshot::channel();
+    let serving = world.clone();
+    world.spawn("public api", async move {
+        api::serve(listener, tls, router, serving, api::serve::Limits::default(), async move { stop.notified().await })
+            .await;
+        let _nobody_waits = ended.send(());
+    });
+    plan.home.write_client_files(&public_url)?;
+    Ok((public_url, api_ended))
+}
+
+/// The names and addresses under which clients may reach the public API.
+fn hosts(address: SocketAddr) -> Vec<String> {
+    let mut hosts = vec![address.ip().to_string()];
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}

@@ -1,0 +1,138 @@
+//! `mainstay dev`: a whole cell for one machine, in the foreground.
+//!
+//! All control roles run in this process; agents run in processes of their own, which end with this one (their standard
+//! input ends), and are started again if they end before. Guests belong to nobody: they run on.
+
+use std::io::IsTerminal;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use driver::Driver;
+use pki::Role;
+use rpc::Target;
+use tokio::signal::unix::{SignalKind, signal};
+use world::World;
+use world::os::OsHost;
+
+use crate::args::{Dev, DriverKind};
+use crate::control::{self, Plan};
+use crate::home::{Home, Wish};
+
+/// Wait before an agent that ended is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs the cell until SIGTERM or SIGINT.
+pub fn run(args: &Dev) -> anyhow::Result<()> {
+    crate::logs::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
+        let wish = Wish { listen: args.listen, driver: args.driver, nodes: args.nodes };
+        let home = Home::open_or_create(&world, &args.home, &wish)?;
+        say_what_is_missing(&home);
+        let plan = Plan {
+            home: home.clone(),
+            roles: [Role::Control].into(),
+            name: "main".into(),
+            rpc_listen: ([127, 0, 0, 1], 0).into(),
+            peers: Vec::new(),
+            metrics_listen: None,
+        };
+        let running = control::start(&world, plan).await?;
+        start_agents(&world, &home, &running.rpc);
+        println!("ready {}", running.api.as_deref().unwrap_or_default());
+        wait_for_end().await?;
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn say_what_is_missing(home: &Home) {
+    let real = match home.cell.driver {
+        DriverKind::Qemu => true,
+        DriverKind::Fake => false,
+    };
+    if real && !rustix::process::geteuid().is_root() && std::io::stderr().is_terminal() {
+        eprintln!("mainstay: not root: guests get user-mode networking and are reached by nobody");
+    }
+}
+
+/// One process for a node that runs real guests, one for all fake nodes.
+fn start_agents(world: &World, home: &Home, control: &Target) {
+    let names: Vec<String> = (1..=home.cell.nodes).map(|number| format!("node-{number}")).collect();
+    let processes: Vec<Vec<String>> = match home.cell.driver {
+        DriverKind::Qemu => names.into_iter().map(|name| vec![name]).collect(),
+        DriverKind::Fake => vec![names],
+    };
+    for nodes in processes {
+        let (home, control, own) = (home.clone(), control.clone(), world.clone());
+        world.spawn("agent process", async move {
+            loop {
+                match agent_process(&home, &control, &nodes).await {
+                    Ok(status) => tracing::warn!(nodes = nodes.join(","), %status, "an agent process ended; it is started again"),
+                    Err(error) => tracing::error!(nodes = nodes.join(","), %error, "an agent process cannot be started"),
+                }
+                own.sleep(RESTART_PAUSE).await;
+            }
+        });
+    }
+}
+
+async fn agent_process(home: &Home, control: &Target, nodes: &[String]) -> anyhow::Result<std::process::ExitStatus> {
+    let program = std::env::current_exe().context("this program cannot be found again")?;
+    let driver = match home.cell.driver {
+        DriverKind::Qemu => "qemu",
+        DriverKind::Fake => "fake",
+    };
+    let mut command = tokio::process::Command::new(program);
+    command.arg("agent").arg("--home").arg(home.path("")).args(["--driver", driver, "--until-input-ends"]);
+    command.arg("--peer").arg(format!("{control}={}", control.endpoint));
+    for node in nodes {
+        command.args(["--node", node]);
+    }
+    // A process group of its own: a terminal's interrupt ends this process, and only through it the agents.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn()?;
+    // Waiting would close it: it stays open for exactly as long as this process lives.
+    let _until_this_process_ends = child.stdin.take();
+    if let (Some(first), Some(pid)) = (nodes.first(), child.id()) {
+        home.note_agent(first, pid)?;
+    }
+    Ok(child.wait().await?)
+}
+
+/// Returns at SIGTERM or SIGINT.
+pub async fn wait_for_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Removes what a stopped cell has left on this machine: running guests and networks. Its records and disks stay.
+pub fn down(dir: &std::path::Path) -> anyhow::Result<()> {
+    let home = Home::open(dir)?;
+    match home.cell.driver {
+        DriverKind::Fake => return Ok(()),
+        DriverKind::Qemu => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &home.path("run"));
+        for entry in std::fs::read_dir(home.path("agents")).context("cannot list the agents")? {
+            let driver = crate::node::qemu(&world, &home, &entry?.path()).await?;
+            for found in driver.find().await? {
+                driver.ensure_stopped(found.guest, None).await?;
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    if rustix::process::geteuid().is_root() {
+        node_net::destroy_all(&home.cell.tag).context("cannot remove the networks")?;
+    }
+    Ok(())
+}

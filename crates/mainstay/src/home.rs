@@ -1,0 +1,258 @@
+//! The cell's home: every file of a cell, in one directory.
+//!
+//! ```text
+//! cell.json            name, listen address, driver, nodes: written once, when the cell is made
+//! pki/                 the authority; key and certificate of every process and of the operator (0600)
+//! admin-password       (0600)        clouds.yaml, openrc    for clients (0600)
+//! store/cell.db        the store     images/    image content
+//! agents/NAME/         an agent process: its log and its guests
+//! run/                 what is running now: rebuilt at every start
+//! ```
+//!
+//! The directory of a cell that is being made is complete when `cell.json` is there: it is written last, and whatever a
+//! crash left before that is made again.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use pki::{Authority, Identity, Issued, Role};
+use serde::{Deserialize, Serialize};
+use world::World;
+
+use crate::args::DriverKind;
+
+/// Where the public API listens unless told otherwise.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8774";
+/// The region's name.
+pub const REGION: &str = "RegionOne";
+
+/// What is decided when a cell is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// Its name, as a DNS name.
+    pub name: String,
+    /// Tells its devices from those of other cells on the machine.
+    pub tag: String,
+    /// Where its public API listens.
+    pub listen: SocketAddr,
+    /// How its guests are run.
+    pub driver: DriverKind,
+    /// How many nodes it has.
+    pub nodes: u32,
+}
+
+/// A cell's home.
+#[derive(Clone, Debug)]
+pub struct Home {
+    dir: PathBuf,
+    /// What was decided when it was made.
+    pub cell: Cell,
+}
+
+/// What the first start may decide.
+#[derive(Debug, Default)]
+pub struct Wish {
+    pub listen: Option<SocketAddr>,
+    pub driver: Option<DriverKind>,
+    pub nodes: Option<u32>,
+}
+
+impl Home {
+    /// The home in `dir`, which has been made before.
+    pub fn open(dir: &Path) -> anyhow::Result<Home> {
+        let dir = fs::canonicalize(dir).with_context(|| format!("there is no cell in {}", dir.display()))?;
+        let file = dir.join("cell.json");
+        let text = fs::read_to_string(&file).with_context(|| {
+            format!("there is no cell in {} (cannot read {}); `mainstay dev --home` makes one", dir.display(), file.display())
+        })?;
+        let cell = serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
+        Ok(Home { dir, cell })
+    }
+
+    /// The home in `dir`, made if it is not there. What was decided before stays, but for the listen address and the
+    /// number of nodes, which may change from start to start.
+    pub fn open_or_create(world: &World, dir: &Path, wish: &Wish) -> anyhow::Result<Home> {
+        if dir.join("cell.json").exists() {
+            let mut home = Home::open(dir)?;
+            if let Some(driver) = wish.driver.filter(|driver| *driver != home.cell.driver) {
+                bail!("this cell was made with the driver {:?}; {driver:?} needs a home of its own", home.cell.driver);
+            }
+            let before = (home.cell.listen, home.cell.nodes);
+            home.cell.listen = wish.listen.unwrap_or(home.cell.listen);
+            home.cell.nodes = wish.nodes.unwrap_or(home.cell.nodes);
+            if before != (home.cell.listen, home.cell.nodes) {
+                home.save()?;
+            }
+            return Ok(home);
+        }
+        make_dir(dir)?;
+        let dir = fs::canonicalize(dir).context("the home cannot be found after it was made")?;
+        let tag = hex::encode(world.random::<2>());
+        let listen = wish.listen.map_or_else(|| DEFAULT_LISTEN.parse(), Ok).context("the default address")?;
+        let cell = Cell {
+            name: format!("{tag}.mainstay.internal"),
+            tag,
+            listen,
+            driver: wish.driver.unwrap_or(DriverKind::Qemu),
+            nodes: wish.nodes.unwrap_or(1),
+        };
+        let home = Home { dir, cell };
+        home.make(world)?;
+        home.save()?;
+        Ok(home)
+    }
+
+    fn make(&self, world: &World) -> anyhow::Result<()> {
+        for sub in ["pki", "store", "images", "agents", "run", "logs"] {
+            make_dir(&self.dir.join(sub))?;
+        }
+        let authority = Authority::create(world, &self.cell.name)?;
+        write_private(&self.dir.join("pki/authority.crt"), authority.certificate_pem.as_bytes())?;
+        write_private(&self.dir.join("pki/authority.key"), authority.key_pem.as_bytes())?;
+        write_private(&self.dir.join("admin-password"), hex::encode(world.random::<12>()).as_bytes())?;
+        self.credentials(world, Role::Operator, "admin")?;
+        Ok(())
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        write_private(&self.dir.join("cell.json"), serde_json::to_string_pretty(&self.cell)?.as_bytes())
+    }
+
+    /// A path in the home.
+    pub fn path(&self, sub: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(sub)
+    }
+
+    /// The password of the user `admin` at the cell's first start.
+    pub fn admin_password(&self) -> anyhow::Result<String> {
+        let file = self.dir.join("admin-password");
+        Ok(fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?.trim().to_owned())
+    }
+
+    fn authority(&self) -> anyhow::Result<Authority> {
+        let read = |name: &str| {
+            let file = self.dir.join("pki").join(name);
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        Ok(Authority::load(&self.cell.name, &read("authority.crt")?, &read("authority.key")?)?)
+    }
+
+    /// The identity of a process of this cell.
+    pub fn identity(&self, role: Role, name: &str) -> Identity {
+        Identity { cell: self.cell.name.clone(), role, name: name.to_owned() }
+    }
+
+    /// Key and certificate of a process, issued at its first start.
+    pub fn credentials(&self, world: &World, role: Role, name: &str) -> anyhow::Result<rpc::tls::Credentials> {
+        let authority = self.authority()?;
+        let issue = || authority.issue(world, &self.identity(role, name));
+        let own = self.keep(&format!("{role}-{name}"), issue)?;
+        Ok(rpc::tls::Credentials { own, authority_pem: authority.certificate_pem })
+    }
+
+    /// Key and certificate of the public API under `hosts`, issued anew when these change.
+    pub fn public_certificate(&self, world: &World, hosts: &[String]) -> anyhow::Result<Issued> {
+        let authority = self.authority()?;
+        let name = format!("api-{}", hex::encode(hosts.join(",").as_bytes()));
+        let name: String = name.chars().take(100).collect();
+        self.keep(&name, || authority.issue_public(world, hosts))
+    }
+
+    fn keep(&self, name: &str, issue: impl FnOnce() -> Result<Issued, pki::PkiError>) -> anyhow::Result<Issued> {
+        let file = |extension: &str| self.dir.join("pki").join(format!("{name}.{extension}"));
+        // The certificate is written last: where it is, its key is.
+        if let (Ok(certificate_pem), Ok(key_pem)) = (fs::read_to_string(file("crt")), fs::read_to_string(file("key"))) {
+            return Ok(Issued { certificate_pem, key_pem });
+        }
+        let issued = issue()?;
+        write_private(&file("key"), issued.key_pem.as_bytes())?;
+        write_private(&file("crt"), issued.certificate_pem.as_bytes())?;
+        Ok(issued)
+    }
+
+    /// Writes `clouds.yaml` and `openrc` for clients of the API at `public_url`.
+    pub fn write_client_files(&self, public_url: &str) -> anyhow::Result<()> {
+        let password = self.admin_password()?;
+        let cacert = self.dir.join("pki/authority.crt");
+        let cacert = cacert.display();
+        let yaml = format!(
+            "clouds:\n  mainstay:\n    auth:\n      auth_url: {public_url}/identity/v3\n      username: admin\n      \
+             password: {password}\n      project_name: admin\n      user_domain_name: Default\n      \
+             project_domain_name: Default\n    region_name: {REGION}\n    identity_api_version: 3\n    interface: public\n    \
+             cacert: {cacert}\n"
+        );
+        write_private(&self.dir.join("clouds.yaml"), yaml.as_bytes())?;
+        let openrc = format!(
+            "export OS_AUTH_URL={public_url}/identity/v3\nexport OS_USERNAME=admin\nexport OS_PASSWORD={password}\n\
+             export OS_PROJECT_NAME=admin\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n\
+             export OS_REGION_NAME={REGION}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_INTERFACE=public\n\
+             export OS_CACERT={cacert}\n"
+        );
+        write_private(&self.dir.join("openrc"), openrc.as_bytes())
+    }
+}
+
+impl Home {
+    /// Notes where a control process answers, for the operator's commands.
+    pub fn note_process(&self, process: &rpc::Target) -> anyhow::Result<()> {
+        let note = Note { endpoint: process.endpoint.clone(), pid: std::process::id() };
+        let file = self.dir.join("run").join(format!("{}-{}.json", process.role, process.name));
+        write_private(&file, serde_json::to_string(&note)?.as_bytes())
+    }
+
+    /// Notes the process id of an agent process, for people and tests.
+    pub fn note_agent(&self, first_node: &str, pid: u32) -> anyhow::Result<()> {
+        let note = Note { endpoint: String::new(), pid };
+        let file = self.dir.join("run").join(format!("agent-{first_node}.json"));
+        write_private(&file, serde_json::to_string(&note)?.as_bytes())
+    }
+
+    /// The control processes that were started last.
+    pub fn processes(&self) -> anyhow::Result<Vec<rpc::Target>> {
+        let mut found = Vec::new();
+        let run = self.dir.join("run");
+        let entries = fs::read_dir(&run).with_context(|| format!("nothing has run yet: no {}", run.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let Some((role, name)) = stem.split_once('-') else { continue };
+            let Ok(role) = role.parse::<Role>() else { continue };
+            let Ok(note) = serde_json::from_slice::<Note>(&fs::read(&path)?) else { continue };
+            if role != Role::Agent {
+                found.push(rpc::Target { role, name: name.to_owned(), endpoint: note.endpoint });
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// What is noted of a running process.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    endpoint: String,
+    pid: u32,
+}
+
+/// Makes a directory that only its owner may enter.
+pub fn make_dir(dir: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make the directory {}", dir.display()))
+}
+
+/// Replaces a file atomically; only its owner may read it.
+pub fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let fresh = file.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        out.write_all(content)?;
+        out.sync_all()?;
+        fs::rename(&fresh, file)?;
+        file.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}

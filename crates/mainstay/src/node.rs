@@ -1,0 +1,152 @@
+//! Runs the agents of one or more nodes in this process: `mainstay agent`.
+//!
+//! Each node has its own identity, its own certificate and its own listener; all share the process's log.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Journal, Node};
+use anyhow::{Context, bail};
+use driver::Driver;
+use driver_fake::FakeMachine;
+use driver_qemu::{Networking, QemuDriver, Tools};
+use pki::Role;
+use rpc::tls::{Listener, TlsPeers};
+use rpc::{Peers, Server, Target};
+use telemetry::Ring;
+use telemetry::metrics::Metrics;
+use tokio::io::AsyncReadExt;
+use tonic::service::Routes;
+use world::World;
+use world::os::OsHost;
+
+use crate::args::{Agent, DriverKind};
+use crate::home::{Home, make_dir};
+
+/// How long to wait for an agent process of the same nodes to end.
+const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
+const PREDECESSOR_PAUSE: Duration = Duration::from_millis(20);
+
+/// `mainstay agent`.
+pub fn run(args: &Agent) -> anyhow::Result<()> {
+    crate::logs::start();
+    let home = Home::open(&args.home)?;
+    let dir = home.path("agents").join(args.nodes.first().context("no node is named")?);
+    make_dir(&dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
+        let _lock = lock(&world, &dir).await?;
+        start(&world, &home, args, &dir).await?;
+        println!("ready {} nodes", args.nodes.len());
+        if args.until_input_ends {
+            let input = async {
+                let mut rest = Vec::new();
+                let _ends_either_way = tokio::io::stdin().read_to_end(&mut rest).await;
+            };
+            tokio::select! {
+                () = input => {}
+                ended = crate::dev::wait_for_end() => ended?,
+            }
+        } else {
+            crate::dev::wait_for_end().await?;
+        }
+        anyhow::Ok(())
+    })?;
+    // Whatever is under way is in the log: there is nothing to wait for.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Holds the directory for this process: two agents of one node would undo each other's work.
+async fn lock(world: &World, dir: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
+    let give_up = world.now() + PREDECESSOR_WAIT_MAX;
+    loop {
+        match rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(_) if world.now() < give_up => world.sleep(PREDECESSOR_PAUSE).await,
+            Err(error) => {
+                bail!("another agent process holds {} ({error}); end it first", dir.display());
+            }
+        }
+    }
+}
+
+async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<()> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
+    let boot_id = boot_id.trim().to_owned();
+    let journal = Journal::open(world).await.context("cannot open the agent's log")?;
+    let machine = match args.driver {
+        DriverKind::Fake => Some(FakeMachine::open(world, &dir.join("fake"), &boot_id)?),
+        DriverKind::Qemu if args.nodes.len() > 1 => bail!("a process runs one qemu node"),
+        DriverKind::Qemu => None,
+    };
+    let metrics = Metrics::default();
+    for (index, name) in args.nodes.iter().enumerate() {
+        let driver: Arc<dyn Driver> = match &machine {
+            Some(machine) => machine.driver(name),
+            None => Arc::new(qemu(world, home, dir).await?),
+        };
+        let listen = if index == 0 { args.rpc_listen } else { SocketAddr::new(args.rpc_listen.ip(), 0) };
+        let boot_id = boot_id.clone();
+        start_node(world, home, &args.peers, name, driver, listen, (&journal, boot_id, dir), &metrics).await?;
+    }
+    Ok(())
+}
+
+/// The driver for the guests under `dir`.
+pub async fn qemu(world: &World, home: &Home, dir: &Path) -> anyhow::Result<QemuDriver> {
+    let networking = if rustix::process::geteuid().is_root() {
+        Networking::Node(node_net::Config { tag: home.cell.tag.clone() })
+    } else {
+        tracing::warn!("without root: guests get user-mode networking, without security groups, and are not confined");
+        Networking::User
+    };
+    let config = driver_qemu::Config { state_dir: dir.to_path_buf(), tools: Tools::default(), networking };
+    QemuDriver::open(world.clone(), config).await.map_err(Into::into)
+}
+
+async fn start_node(
+    world: &World,
+    home: &Home,
+    others: &[Target],
+    name: &str,
+    driver: Arc<dyn Driver>,
+    listen: SocketAddr,
+    (journal, boot_id, dir): (&Arc<Journal>, String, &Path),
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
+    let credentials = home.credentials(world, Role::Agent, name)?;
+    let identity = home.identity(Role::Agent, name);
+    let ring = Ring::new(world, identity.to_string());
+    let peers: Arc<dyn Peers> = TlsPeers::new(world, identity, &credentials)?;
+    let with = |role: Role| -> Vec<Target> {
+        others.iter().filter(|peer| peer.role == role || peer.role == Role::Control).cloned().collect()
+    };
+    // The address comes first: it is what the node tells its coordinators.
+    let listener = Listener::bind(listen).await?;
+    let node = Node::start(
+        world,
+        journal,
+        agent::Config {
+            name: name.to_owned(),
+            endpoint: listener.address().to_string(),
+            boot_id,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            driver,
+            peers,
+            coordinators: with(Role::Coordinator),
+            images: with(Role::Api),
+            scratch: dir.join("scratch").join(name),
+            ring: Arc::clone(&ring),
+        },
+    );
+    let routes = Routes::new(agent::service(&node)).add_service(telemetry::service::service(&ring));
+    let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
+    listener.serve(world, server, &credentials)?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! What operators ask a cell: status, works, nodes, traces. Served by coordinators.
+
+mod nodes;
+mod trace;
+mod works;
+
+use std::sync::{Arc, OnceLock};
+
+use coordinator::{Coordinator, Work};
+use pki::Role;
+use proto::operator::v1 as wire;
+use proto::operator::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+use rpc::{Peers, Target};
+use servers::nodes::Attendance;
+use store::{Record, View};
+use telemetry::Ring;
+use tonic::{Request, Response, Status};
+
+use crate::control::Plan;
+
+/// The release of this program.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// Answers operators. Cloning shares it.
+#[derive(Clone)]
+pub struct Operator(Arc<Inner>);
+
+struct Inner {
+    view: Arc<View>,
+    ring: Arc<Ring>,
+    peers: Arc<dyn Peers>,
+    attendance: Arc<Attendance>,
+    coordinator: OnceLock<Arc<Coordinator>>,
+    cell: String,
+    roles: Vec<String>,
+    others: Vec<Target>,
+}
+
+impl Operator {
+    /// Answers for the process that `plan` describes.
+    pub fn new(
+        view: &Arc<View>,
+        ring: &Arc<Ring>,
+        peers: &Arc<dyn Peers>,
+        attendance: &Arc<Attendance>,
+        plan: &Plan,
+    ) -> Operator {
+        Operator(Arc::new(Inner {
+            view: Arc::clone(view),
+            ring: Arc::clone(ring),
+            peers: Arc::clone(peers),
+            attendance: Arc::clone(attendance),
+            coordinator: OnceLock::new(),
+            cell: plan.home.cell.name.clone(),
+            roles: plan.roles.iter().map(ToString::to_string).collect(),
+            others: plan.peers.clone(),
+        }))
+    }
+
+    /// From now on what is known of works in flight is told as well.
+    pub fn set_coordinator(&self, coordinator: Arc<Coordinator>) {
+        // Set once, by the one place that starts a process.
+        let _first_wins = self.0.coordinator.set(coordinator);
+    }
+
+    /// The gRPC service.
+    pub fn service(&self) -> OperatorServiceServer<impl OperatorService + use<>> {
+        OperatorServiceServer::new(self.clone())
+    }
+}
+
+impl Inner {
+    /// Every process of the cell that this one knows of, beside itself.
+    fn others(&self) -> Vec<Target> {
+        let nodes = self.attendance.all().into_iter().filter_map(|node| self.attendance.target(&node));
+        let mut all = self.others.clone();
+        all.extend(nodes);
+        all
+    }
+}
+
+pub(super) fn unavailable(error: impl std::fmt::Display) -> Status {
+    rpc::Error::not_now(error).into()
+}
+
+#[async_trait::async_trait]
+impl OperatorService for Operator {
+    async fn get_status(&self, _: Request<wire::GetStatusRequest>) -> Result<Response<wire::GetStatusResponse>, Status> {
+        let inner = &self.0;
+        let counted = inner.view.read(|reader| {
+            let servers = reader.range(servers::Server::all()).count();
+            let nodes = reader.range(placement::Node::all()).count();
+            (reader.revision().as_u64(), servers, nodes, works::all(inner, reader))
+        });
+        let (revision, servers, nodes, works) = counted.await.map_err(unavailable)?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let own = wire::Process {
+            identity: inner.ring.process().to_owned(),
+            roles: inner.roles.clone(),
+            up: true,
+            release: RELEASE.to_owned(),
+            endpoint: String::new(),
+        };
+        let mut processes = vec![own];
+        for target in inner.others() {
+            let up = trace::spans_of(inner, &target, "req-none").await.is_ok();
+            processes.push(wire::Process {
+                identity: target.to_string(),
+                roles: vec![target.role.to_string()],
+                up,
+                release: nodes::release_of(inner, &target).await,
+                endpoint: target.endpoint,
+            });
+        }
+        Ok(Response::new(wire::GetStatusResponse {
+            cell: inner.cell.clone(),
+            release: RELEASE.to_owned(),
+            revision,
+            processes,
+            works: count(works.len()),
+            works_failing: count(works.iter().filter(|work| work.failures > 0).count()),
+            servers: count(servers),
+            nodes_up: count(inner.attendance.all().len()),
+            nodes: count(nodes),
+        }))
+    }
+
+    async fn list_work(&self, _: Request<wire::ListWorkRequest>) -> Result<Response<wire::ListWorkResponse>, Status> {
+        let works = self.0.view.read(|reader| works::all(&self.0, reader)).await.map_err(unavailable)?;
+        Ok(Response::new(wire::ListWorkResponse { works }))
+    }
+
+    async fn show_work(
+        &self,
+        request: Request<wire::ShowWorkRequest>,
+    ) -> Result<Response<wire::ShowWorkResponse>, Status> {
+        let id = request.into_inner().id;
+        let shown = self.0.view.read(|reader| works::show(&self.0, reader, &id)).await.map_err(unavailable)?;
+        let shown = shown.ok_or_else(|| Status::not_found(format!("there is no work {id} in flight")))?;
+        Ok(Response::new(shown))
+    }
+
+    async fn retry_work(
+        &self,
+        request: Request<wire::RetryWorkRequest>,
+    ) -> Result<Response<wire::RetryWorkResponse>, Status> {
+        let id = request.into_inner().id;
+        let work = id.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let found = self.0.view.read(|reader| reader.entry(&Work::key_of(&work)).is_some()).await;
+        if !found.map_err(unavailable)? {
+            return Err(Status::not_found(format!("there is no work {id} in flight")));
+        }
+        if let Some(coordinator) = self.0.coordinator.get() {
+            coordinator.retry(work);
+        }
+        Ok(Response::new(wire::RetryWorkResponse {}))
+    }
+
+    async fn list_nodes(&self, _: Request<wire::ListNodesRequest>) -> Result<Response<wire::ListNodesResponse>, Status> {
+        let nodes = self.0.view.read(|reader| nodes::all(&self.0, reader)).await.map_err(unavailable)?;
+        Ok(Response::new(wire::ListNodesResponse { nodes }))
+    }
+
+    async fn get_trace(
+        &self,
+        request: Request<wire::GetTraceRequest>,
+    ) -> Result<Response<wire::GetTraceResponse>, Status> {
+        trace::gather(&self.0, &request.into_inner().subject).await.map(Response::new)
+    }
+}
+
+/// Roles whose processes hold spans; kept here so that a new role makes the compiler ask.
+pub(super) fn remembers(role: Role) -> bool {
+    match role {
+        Role::Control | Role::Store | Role::Api | Role::Coordinator | Role::Scheduler | Role::Agent => true,
+        Role::Operator => false,
+    }
+}

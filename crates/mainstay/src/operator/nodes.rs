@@ -1,0 +1,51 @@
+//! Nodes, as operators see them.
+
+use pki::Role;
+use placement::provider::used_key;
+use placement::{Node, Provider};
+use proto::operator::v1 as wire;
+use rpc::Target;
+use store::Reader;
+
+use super::{Inner, RELEASE};
+
+/// All nodes, by name.
+pub(super) fn all(inner: &Inner, reader: &Reader<'_>) -> Vec<wire::Node> {
+    let nodes = reader.all::<Node>().filter_map(Result::ok);
+    nodes.map(|(node, _)| describe(inner, reader, node)).collect()
+}
+
+fn describe(inner: &Inner, reader: &Reader<'_>, node: Node) -> wire::Node {
+    let provider = reader.get::<Provider>(&node.provider).ok().flatten();
+    let amounts = provider.map(|(provider, _)| {
+        let amount = |(class, inventory): (&String, &placement::Inventory)| wire::Amount {
+            class: class.clone(),
+            used: reader.counter(&used_key(provider.id, class)),
+            capacity: inventory.capacity(),
+        };
+        provider.inventories.iter().map(amount).collect()
+    });
+    let servers = reader.keys_by(servers::BY_NODE, &node.name).count();
+    let unknown = inner.attendance.unknown_guests(&node.name);
+    wire::Node {
+        up: inner.attendance.target(&node.name).is_some(),
+        endpoint: node.endpoint,
+        hypervisor: node.hypervisor,
+        zone: node.zone,
+        disabled: node.disabled.unwrap_or_default(),
+        servers: u32::try_from(servers).unwrap_or(u32::MAX),
+        amounts: amounts.unwrap_or_default(),
+        unknown_guests: unknown.into_iter().map(|guest| format!("{} {}", guest.guest, guest.state)).collect(),
+        release: node.release,
+        name: node.name,
+    }
+}
+
+/// The release of another process: nodes tell theirs when they attend, the rest of a cell is of one release.
+pub(super) async fn release_of(inner: &Inner, target: &Target) -> String {
+    if target.role != Role::Agent {
+        return RELEASE.to_owned();
+    }
+    let node = inner.view.read(|reader| reader.get::<Node>(&target.name)).await;
+    node.ok().and_then(Result::ok).flatten().map(|(node, _)| node.release).unwrap_or_default()
+}
