@@ -6,6 +6,10 @@
 //! Deliberately absent: proxies for other services (images, volumes, networks), which newer microversions removed and
 //! answer with 404 here in all of them. Actions that the cell cannot do yet answer 501: never a success that is none.
 
+mod body;
+mod common;
+mod fault;
+mod servers;
 mod versions;
 
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use api::{Dialect, Microversion, Routes};
 use identity::Identity;
 use images::Images;
 use networks::Networks;
-use servers::Servers;
+use ::servers::Servers;
 use store::View;
 use telemetry::Ring;
 use world::World;
@@ -54,4 +58,5 @@ pub fn discovery() -> Routes<Arc<Compute>> {
 /// The API: for `/compute/v2.1`.
 pub fn routes() -> Routes<Arc<Compute>> {
     Routes::new(Dialect::Nova).microversions("compute", VERSION_MIN, VERSION_MAX).get("/", versions::v2_1)
+        .merge(servers::routes())
 }

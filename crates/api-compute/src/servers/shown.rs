@@ -1,0 +1,312 @@
+//! A server as clients see it.
+//!
+//! Written straight into the answer: what a server needs from other records is looked up once a request and kept in
+//! [`Around`], so that a list of many costs one look at each server and its ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::time::{iso_micro, rfc3339};
+use api::{Caller, Fault, Microversion, RequestCx};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use networks::{NetworkId, Port};
+use placement::Node;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use servers::{Server, Task, UserData, VmState};
+use store::{Reader, Record};
+
+use crate::fault;
+
+/// How much of a server is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Id, name, links.
+    Brief,
+    /// What an update answers before 2.75.
+    Update,
+    /// Everything.
+    Full,
+}
+
+/// What all servers of one answer have in common.
+pub(crate) struct Around<'a> {
+    version: Microversion,
+    admin: bool,
+    public_url: &'a str,
+    depth: Depth,
+    /// Nodes that attend, if that was asked and could be found out.
+    attending: Option<BTreeSet<String>>,
+    networks: BTreeMap<NetworkId, String>,
+    nodes: BTreeMap<String, Option<Node>>,
+}
+
+impl<'a> Around<'a> {
+    pub(crate) fn new(cx: &'a RequestCx, caller: &Caller, depth: Depth) -> Around<'a> {
+        Around {
+            version: cx.microversion,
+            admin: caller.is_admin(),
+            public_url: &cx.platform.public_url,
+            depth,
+            attending: None,
+            networks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the answer says which hosts are up.
+    pub(crate) fn needs_attendance(&self) -> bool {
+        self.admin && self.depth == Depth::Full && self.version.at_least(2, 16)
+    }
+
+    pub(crate) fn attending(&mut self, nodes: Option<BTreeSet<String>>) {
+        self.attending = nodes;
+    }
+
+    /// Looks up what `server` needs from other records.
+    pub(crate) fn gather(&mut self, reader: &Reader<'_>, server: Server) -> Result<Shown, Fault> {
+        let mut shown = Shown { server, addresses: Vec::new(), zone: String::new(), user_data: None };
+        if self.depth == Depth::Brief {
+            return Ok(shown);
+        }
+        let server = &shown.server;
+        for (port, _) in networks::ports_of(reader, server.id.guest()).map_err(fault::network)? {
+            let label = self.label(reader, &port)?;
+            shown.addresses.push((label, port));
+        }
+        shown.zone = match &server.node {
+            Some(name) => self.node(reader, name)?.map(|node| node.zone.clone()),
+            None => None,
+        }
+        .or_else(|| server.zone.clone())
+        .unwrap_or_default();
+        if self.admin && self.version.at_least(2, 3) && server.has_user_data && self.depth == Depth::Full {
+            let found = reader.entry(&UserData::key_of(&server.id)).map(UserData::decode_entry).transpose()?;
+            shown.user_data = found.map(|(data, _)| STANDARD.encode(&data.content));
+        }
+        Ok(shown)
+    }
+
+    fn label(&mut self, reader: &Reader<'_>, port: &Port) -> Result<String, Fault> {
+        if let Some(label) = self.networks.get(&port.network) {
+            return Ok(label.clone());
+        }
+        let found = reader.get::<networks::Network>(&port.network)?;
+        let label = found.map_or_else(|| port.network.to_string(), |(network, _)| network.standard.name);
+        self.networks.insert(port.network, label.clone());
+        Ok(label)
+    }
+
+    fn node(&mut self, reader: &Reader<'_>, name: &str) -> Result<Option<&Node>, Fault> {
+        if !self.nodes.contains_key(name) {
+            let found = reader.get::<Node>(&name)?.map(|(node, _)| node);
+            self.nodes.insert(name.to_owned(), found);
+        }
+        Ok(self.nodes.get(name).and_then(Option::as_ref))
+    }
+
+    fn host_status(&self, server: &Server) -> &'static str {
+        let Some(name) = &server.node else { return "" };
+        let disabled = self.nodes.get(name).and_then(Option::as_ref).is_some_and(|node| node.disabled.is_some());
+        match &self.attending {
+            None => "UNKNOWN",
+            Some(nodes) if !nodes.contains(name) => "DOWN",
+            Some(_) if disabled => "MAINTENANCE",
+            Some(_) => "UP",
+        }
+    }
+}
+
+/// A server with what it needs from other records.
+pub(crate) struct Shown {
+    pub(crate) server: Server,
+    addresses: Vec<(String, Port)>,
+    zone: String,
+    user_data: Option<String>,
+}
+
+/// Both, ready to be written.
+pub(crate) struct Whole<'a>(pub(crate) &'a Around<'a>, pub(crate) &'a Shown);
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Whole(around, shown) = self;
+        let server = &shown.server;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &server.id.to_string())?;
+        map.serialize_entry("name", &server.name)?;
+        map.serialize_entry("links", &crate::common::links(around.public_url, &format!("servers/{}", server.id)))?;
+        if around.depth == Depth::Brief {
+            return map.end();
+        }
+        self.core(&mut map)?;
+        self.versioned(&mut map)?;
+        if around.depth == Depth::Full {
+            self.extended(&mut map)?;
+            self.administrative(&mut map)?;
+        }
+        map.end()
+    }
+}
+
+impl Whole<'_> {
+    fn core<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Whole(around, shown) = self;
+        let server = &shown.server;
+        let status = server.status();
+        map.serialize_entry("status", status)?;
+        map.serialize_entry("tenant_id", server.project.as_str())?;
+        map.serialize_entry("user_id", server.user.as_str())?;
+        map.serialize_entry("metadata", &server.metadata)?;
+        map.serialize_entry("hostId", &host_id(server.project.as_str(), server.node.as_deref()))?;
+        let image = &server.content.image;
+        let bookmark = format!("{}/compute/images/{image}", around.public_url);
+        map.serialize_entry("image", &json!({ "id": image, "links": [{ "rel": "bookmark", "href": bookmark }] }))?;
+        map.serialize_entry("flavor", &flavor(around, server))?;
+        map.serialize_entry("created", &rfc3339(server.created))?;
+        map.serialize_entry("updated", &rfc3339(server.updated))?;
+        map.serialize_entry("addresses", &shown.addresses(true))?;
+        map.serialize_entry("accessIPv4", &server.access.v4.map(|address| address.to_string()).unwrap_or_default())?;
+        map.serialize_entry("accessIPv6", &server.access.v6.map(|address| address.to_string()).unwrap_or_default())?;
+        map.serialize_entry("OS-DCF:diskConfig", if server.auto_disk_config { "AUTO" } else { "MANUAL" })?;
+        if matches!(status, "ACTIVE" | "BUILD") {
+            map.serialize_entry("progress", &if status == "ACTIVE" { 100 } else { 0 })?;
+        }
+        if let Some(fault) = server.fault.as_ref().filter(|_| server.state == VmState::Error) {
+            let shown = json!({ "code": fault.code, "message": fault.message, "created": rfc3339(fault.at) });
+            map.serialize_entry("fault", &shown)?;
+        }
+        Ok(())
+    }
+
+    /// What came with later versions and is in every full answer since.
+    fn versioned<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Whole(around, Shown { server, .. }) = self;
+        let version = around.version;
+        if version.at_least(2, 9) {
+            map.serialize_entry("locked", &server.locked.is_some())?;
+        }
+        if version.at_least(2, 19) {
+            map.serialize_entry("description", &server.description)?;
+        }
+        if version.at_least(2, 26) {
+            map.serialize_entry("tags", &server.tags)?;
+        }
+        if version.at_least(2, 63) {
+            map.serialize_entry("trusted_image_certificates", &Value::Null)?;
+        }
+        if version.at_least(2, 71) {
+            map.serialize_entry("server_groups", &server.group.iter().collect::<Vec<_>>())?;
+        }
+        if version.at_least(2, 73) {
+            map.serialize_entry("locked_reason", &server.locked.as_ref().filter(|reason| !reason.is_empty()))?;
+        }
+        if version.at_least(2, 90) {
+            map.serialize_entry("OS-EXT-SRV-ATTR:hostname", &server.host_name)?;
+        }
+        if version.at_least(2, 96) {
+            map.serialize_entry("pinned_availability_zone", &server.zone)?;
+        }
+        Ok(())
+    }
+
+    fn extended<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Whole(_, shown) = self;
+        let server = &shown.server;
+        map.serialize_entry("OS-EXT-AZ:availability_zone", &shown.zone)?;
+        map.serialize_entry("config_drive", if server.config_drive { "True" } else { "" })?;
+        map.serialize_entry("key_name", &server.key.as_ref().map(|(name, _)| name))?;
+        map.serialize_entry("OS-SRV-USG:launched_at", &server.launched.map(iso_micro))?;
+        map.serialize_entry("OS-SRV-USG:terminated_at", &Value::Null)?;
+        map.serialize_entry("OS-EXT-STS:task_state", &server.task.map(Task::as_str))?;
+        map.serialize_entry("OS-EXT-STS:vm_state", server.vm_state())?;
+        map.serialize_entry("OS-EXT-STS:power_state", &server.power_state())?;
+        map.serialize_entry("os-extended-volumes:volumes_attached", &json!([]))?;
+        let groups = security_group_names(server);
+        if !groups.is_empty() {
+            let groups: Vec<_> = groups.iter().map(|name| json!({ "name": name })).collect();
+            map.serialize_entry("security_groups", &groups)?;
+        }
+        Ok(())
+    }
+
+    fn administrative<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Whole(around, shown) = self;
+        let server = &shown.server;
+        if !around.admin {
+            return Ok(());
+        }
+        map.serialize_entry("OS-EXT-SRV-ATTR:host", &server.node)?;
+        map.serialize_entry("OS-EXT-SRV-ATTR:hypervisor_hostname", &server.node)?;
+        map.serialize_entry("OS-EXT-SRV-ATTR:instance_name", &format!("instance-{}", &server.id.simple()[..8]))?;
+        if around.version.at_least(2, 3) {
+            map.serialize_entry("OS-EXT-SRV-ATTR:reservation_id", &server.reservation)?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:launch_index", &server.launch_index)?;
+            if !around.version.at_least(2, 90) {
+                map.serialize_entry("OS-EXT-SRV-ATTR:hostname", &server.host_name)?;
+            }
+            map.serialize_entry("OS-EXT-SRV-ATTR:kernel_id", "")?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:ramdisk_id", "")?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:root_device_name", "/dev/vda")?;
+            map.serialize_entry("OS-EXT-SRV-ATTR:user_data", &shown.user_data)?;
+        }
+        if around.version.at_least(2, 16) {
+            map.serialize_entry("host_status", around.host_status(server))?;
+        }
+        Ok(())
+    }
+}
+
+impl Shown {
+    /// Addresses by network; with `extended`, also their kind and hardware address.
+    pub(crate) fn addresses(&self, extended: bool) -> BTreeMap<&str, Vec<Value>> {
+        let mut out: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for (label, port) in &self.addresses {
+            let list = out.entry(label).or_default();
+            for fixed in &port.fixed_ips {
+                let version = if fixed.address.is_ipv4() { 4 } else { 6 };
+                let mut entry = json!({ "version": version, "addr": fixed.address.to_string() });
+                if extended {
+                    entry["OS-EXT-IPS:type"] = Value::from("fixed");
+                    entry["OS-EXT-IPS-MAC:mac_addr"] = Value::from(port.mac.to_string());
+                }
+                list.push(entry);
+            }
+        }
+        out
+    }
+
+    /// Its ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.addresses.iter().map(|(_, port)| port)
+    }
+}
+
+/// The names of its groups: those that were asked for, or the default one if it has cards.
+fn security_group_names(server: &Server) -> Vec<&str> {
+    if server.security_groups.is_empty() && !server.cards.is_empty() {
+        return vec!["default"];
+    }
+    server.security_groups.iter().map(|(_, name)| name.as_str()).collect()
+}
+
+fn flavor(around: &Around<'_>, server: &Server) -> Value {
+    let flavor = &server.flavor;
+    if around.version.at_least(2, 47) {
+        return json!({
+            "vcpus": flavor.vcpus, "ram": flavor.ram_mib, "disk": flavor.disk_gib,
+            "ephemeral": flavor.ephemeral_gib, "swap": flavor.swap_mib,
+            "original_name": flavor.name, "extra_specs": flavor.extra_specs,
+        });
+    }
+    let href = format!("{}/compute/flavors/{}", around.public_url, flavor.id);
+    json!({ "id": flavor.id, "links": [{ "rel": "bookmark", "href": href }] })
+}
+
+/// Tells a project which of its servers share a host, without telling which host.
+pub(crate) fn host_id(project: &str, node: Option<&str>) -> String {
+    let Some(node) = node else { return String::new() };
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{project}{node}").as_bytes());
+    hex::encode(&digest.as_ref()[..28])
+}
