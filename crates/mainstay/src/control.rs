@@ -103,6 +103,7 @@ struct Process {
     metrics: Metrics,
     peers: Arc<dyn Peers>,
     view: Arc<View>,
+    networks: Networks,
 }
 
 impl Process {
@@ -157,7 +158,8 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         (Arc::new(store_remote::RemoteStore::new(Arc::clone(&peers), target, &ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
-    let process = Process { world: world.clone(), plan, ring, metrics, peers, view };
+    let networks = Networks::new(world, Arc::clone(&view));
+    let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks };
 
     let mut routes = Routes::new(telemetry::service::service(&process.ring));
     if holds_store {
@@ -237,7 +239,7 @@ fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow:
     let context = workflow::Context {
         attendance: Arc::clone(attendance),
         scheduler: process.target(Role::Scheduler)?,
-        picks: networks::Picks::default(),
+        picks: process.networks.picks().clone(),
     };
     let options = Options { owner: process.plan.name.clone(), concurrent: WORKS_MAX };
     let workflows = workflow::all(&context);
@@ -252,7 +254,7 @@ async fn start_api(
     images: Arc<Images>,
     stop: Arc<tokio::sync::Notify>,
 ) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
-    let Process { world, plan, view, ring, peers, metrics } = process;
+    let Process { world, plan, view, ring, peers, metrics, networks } = process;
     let listen = plan.home.cell.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
@@ -260,8 +262,7 @@ async fn start_api(
     let address = listener.local_addr()?;
     let public_url = format!("https://{address}");
     let identity = Identity::new(world, Arc::clone(view), Passwords::start(PASSWORD_THREADS)?);
-    let networks = Networks::new(world, Arc::clone(view));
-    seed::seed(process, &identity, &networks, &images, &public_url).await?;
+    seed::seed(process, &identity, networks, &images, &public_url).await?;
 
     let platform = Platform {
         world: world.clone(),
@@ -287,7 +288,7 @@ async fn start_api(
         .nest("/compute", api_compute::discovery(), Arc::clone(&compute))
         .nest("/compute/v2.1", api_compute::routes(), compute)
         .nest("/image", api_image::routes(), images)
-        .nest("/network", api_network::routes(), networks)
+        .nest("/network", api_network::routes(), networks.clone())
         .nest("/placement", api_placement::routes(), Arc::clone(view))
         .build();
     let certificate = plan.home.public_certificate(world, &hosts(address))?;

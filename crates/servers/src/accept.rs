@@ -309,7 +309,7 @@ impl Servers {
         loop {
             match self.view.store().commit(txn.clone()).await {
                 Ok(_) => return Ok(true),
-                Err(CommitError::Conflict { .. }) if unknown => return Ok(self.landed(&txn).await?),
+                Err(CommitError::Conflict { .. }) if unknown => return self.landed(&txn).await,
                 Err(CommitError::Conflict { .. }) => return Ok(false),
                 Err(CommitError::OverLimit { key, current, delta, limit }) => {
                     let wanted = delta.unsigned_abs();

