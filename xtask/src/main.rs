@@ -16,6 +16,7 @@ mod test;
 mod tidy;
 mod up;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,6 +62,13 @@ enum Verb {
         #[command(subcommand)]
         what: Proto,
     },
+    /// Run a whole cell on simulated time: `cargo xtask sim --seed 7`; `cargo xtask sim --help` says more.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Handed to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build the guest image `tiny`.
     GuestImage {
         /// Where to put it [default: target/guest/tiny.qcow2].
@@ -77,7 +85,7 @@ enum Proto {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().verb) {
+    match perform(Cli::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -86,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> anyhow::Result<()> {
+fn perform(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Up { home } => up::up(&home::choose(home)?),
         Verb::Down { home, purge } => up::down(&home::choose(home)?, purge),
@@ -95,6 +103,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Tidy => tidy::tidy(),
         Verb::Proto { what: Proto::Check } => proto::check(),
         Verb::Proto { what: Proto::Freeze } => proto::freeze(),
+        Verb::Sim { args } => run::check(run::cargo(["run", "--quiet", "--package", "sim", "--"]).args(args)),
         Verb::GuestImage { out } => {
             let out = out.unwrap_or_else(house::guest_image);
             guest_image::build(&out, &mut |line| println!("{line}"))

@@ -12,6 +12,9 @@ use crate::run::{self, cargo};
 use crate::stages::Stages;
 use crate::{guest_image, house, packages, proto, tidy};
 
+/// The seeds that every change is tried with, besides those of the simulator's own tests.
+const SIMULATED: [&str; 2] = ["--seeds", "1000..1060"];
+
 /// `cargo xtask test`.
 pub(crate) fn test(quick: bool) -> anyhow::Result<()> {
     let mut stages = Stages::new();
@@ -44,6 +47,9 @@ fn all(stages: &mut Stages, quick: bool) -> anyhow::Result<count::Count> {
         if !crates.is_empty() {
             count += stages.run("doctests", || doctests(&crates))?;
         }
+    }
+    if !quick {
+        stages.run("simulation", || run::check(run::command(house::target().join("debug/sim")).args(SIMULATED)))?;
     }
     Ok(count)
 }

@@ -66,10 +66,13 @@ impl Api {
             variables.get(name).with_context(|| format!("{} does not set {name}", openrc.display())).map(String::as_str)
         };
         let agent = agent(Path::new(get("OS_CACERT")?))?;
-        let user = json!({
-            "name": get("OS_USERNAME")?, "password": get("OS_PASSWORD")?, "domain": { "id": get("OS_USER_DOMAIN_ID")? },
-        });
-        let scope = json!({ "name": get("OS_PROJECT_NAME")?, "domain": { "id": get("OS_PROJECT_DOMAIN_ID")? } });
+        let domain = |of: &str| match variables.get(&format!("{of}_ID")) {
+            Some(id) => Ok(json!({ "id": id })),
+            None => get(&format!("{of}_NAME")).map(|name| json!({ "name": name })),
+        };
+        let (name, password, project) = (get("OS_USERNAME")?, get("OS_PASSWORD")?, get("OS_PROJECT_NAME")?);
+        let user = json!({ "name": name, "password": password, "domain": domain("OS_USER_DOMAIN")? });
+        let scope = json!({ "name": project, "domain": domain("OS_PROJECT_DOMAIN")? });
         let body = json!({ "auth": {
             "identity": { "methods": ["password"], "password": { "user": user } },
             "scope": { "project": scope },
@@ -81,7 +84,7 @@ impl Api {
         let token = response.headers().get("x-subject-token").and_then(|token| token.to_str().ok()).map(str::to_owned);
         let answer: Value = response.body_mut().read_json().unwrap_or_default();
         let Some(token) = token.filter(|_| status.is_success()) else {
-            bail!("no token for {} ({status}): {answer}", get("OS_USERNAME")?);
+            bail!("no token for {name} ({status}): {answer}");
         };
         let project = text_at(&answer, "/token/project/id")?;
         Ok(Api { agent, token, project, endpoints: endpoints(&answer) })

@@ -78,6 +78,7 @@ pub(super) fn stop(home: &Home) -> anyhow::Result<()> {
         println!("no daemon runs");
         return Ok(());
     }
+    println!("asking them to end:");
     signal(&running, Signal::TERM);
     let gone = || Ok(if daemons(home)?.is_empty() { Ok(()) } else { Err("not all of them have ended".to_owned()) });
     if clock::wait_for("the daemons' orderly end", END_WITHIN, gone).is_err() {
@@ -90,7 +91,7 @@ pub(super) fn stop(home: &Home) -> anyhow::Result<()> {
 
 fn signal(processes: &[Pid], signal: Signal) {
     for pid in processes {
-        println!("process {}: {signal:?}", pid.as_raw_nonzero());
+        println!("process {}", pid.as_raw_nonzero());
         // Who has ended by itself in the meantime needs no signal, and whether any is left is looked at afterwards.
         let _ended = kill_process(*pid, signal);
     }
