@@ -116,9 +116,17 @@ impl Core {
             DriverError::Refused(_) => false,
         };
         if !for_ever && !passing {
-            doing.undoing = Some(reason);
-            let undo = doing.undo();
-            return self.enter(guest, undo, out);
+            doing.undoing = Some(reason.clone());
+            let logged = match &doing.cause {
+                Cause::Order(_) => doing.undo() != Stage::Recording,
+                // The next process finds that the guest does not run, and tries anew.
+                Cause::Boot { .. } => false,
+            };
+            if !logged {
+                return self.undo(guest, out);
+            }
+            doing.stage = Stage::Logging;
+            return self.append(vec![Entry::Undoing { guest, reason }], Then::Undoing(guest), out);
         }
         let tickets = if doing.tries >= TRIES_MAX { std::mem::take(&mut doing.tickets) } else { Vec::new() };
         let told = match &doing.undoing {
@@ -134,10 +142,23 @@ impl Core {
         self.wake(when, Timer::Act(guest), out);
     }
 
+    /// Begins to undo, or goes on with what an earlier process had begun to undo.
+    pub(crate) fn undo(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        let Some(doing) = self.doing.get(&guest) else { return };
+        let undo = doing.undo();
+        self.enter(guest, undo, out);
+    }
+
     /// The pause after a failure is over.
     pub(crate) fn rested(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         let Some(doing) = self.doing.get_mut(&guest) else { return };
-        if let Some((entries, then)) = doing.owed.take() {
+        if let Some((mut entries, then)) = doing.owed.take() {
+            for entry in &mut entries {
+                if let Entry::Ended { networks_gone, .. } = entry {
+                    // Another guest may have come to be on one of them meanwhile.
+                    *networks_gone = self.gone_networks(std::mem::take(networks_gone));
+                }
+            }
             return self.append(entries, then, out);
         }
         if doing.resting {
@@ -158,7 +179,9 @@ impl Core {
     }
 
     fn abandon(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
-        let reason = match self.doing.get(&guest).and_then(|doing| doing.undoing.clone()) {
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        // Taken: what is abandoned is not undone, and its guest is still on its networks.
+        let reason = match doing.undoing.take() {
             Some(reason) => format!("{reason}; the guest is being removed"),
             None => "given up, because the guest is to be removed".to_owned(),
         };
@@ -169,9 +192,8 @@ impl Core {
         let Some(doing) = self.doing.get(&guest) else { return };
         let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
         let outcome = doing.outcome(stood);
-        let gone = doing.unplugged().to_vec();
-        let removed = doing.removes() || doing.undoing.is_some();
-        let gone = if removed { self.gone_networks(&gone) } else { Vec::new() };
+        let gone = if doing.leaves() { doing.unplugged() } else { Vec::new() };
+        let gone = self.gone_networks(gone);
         self.record(guest, outcome, gone, out);
     }
 
@@ -259,7 +281,7 @@ impl Core {
 
     fn unplug(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         let Some(doing) = self.doing.get(&guest) else { return };
-        let mut pending = doing.unplugged().to_vec();
+        let mut pending = doing.unplugged();
         pending.retain(|network| !self.is_used(*network) && !self.is_gone(*network));
         if pending.is_empty() {
             return self.advance(guest, out);

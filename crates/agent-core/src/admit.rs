@@ -1,8 +1,6 @@
 //! Which orders are taken: fencing, idempotence, and what is decided without the driver.
 
-use std::sync::Arc;
-
-use driver::{GuestId, NetworkId, NetworkState, Run};
+use driver::{GuestId, NetworkId, Run};
 
 use crate::core::{Core, Effect, QUEUE_MAX, TICKETS_MAX, Then, Ticket};
 use crate::doing::Doing;
@@ -123,7 +121,6 @@ impl Core {
                 self.append(vec![seen(&order), ended], Then::Answer(tickets, answer), out);
             }
             Decision::Act(run) => {
-                let networks_new = self.unknown_networks(&order.networks);
                 let begun = Begun {
                     work: order.work,
                     epoch: order.epoch,
@@ -133,7 +130,6 @@ impl Core {
                     guest: order.guest,
                     act: order.act,
                     run,
-                    networks_new,
                     networks: order.networks.into_iter().filter(|network| self.is_news(network)).collect(),
                 };
                 let entry = Entry::Begun(begun.clone());
@@ -141,10 +137,6 @@ impl Core {
                 self.append(vec![entry], Then::Begun(order.guest), out);
             }
         }
-    }
-
-    fn unknown_networks(&self, networks: &[Arc<NetworkState>]) -> Vec<NetworkId> {
-        networks.iter().map(|network| network.id).filter(|id| !self.state.networks.contains_key(id)).collect()
     }
 
     /// What an order comes to, as far as it can be said without the driver.

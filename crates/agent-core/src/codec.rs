@@ -44,6 +44,9 @@ fn put_entry(entry: &Entry) -> stored::record::Entry {
         Entry::Counters { floor, run } => To::Counters(stored::Counters { floor: *floor, run: run.0 }),
         Entry::Network(state) => To::Network(network::put(state)),
         Entry::Begun(begun) => To::Begun(put_begun(begun)),
+        Entry::Undoing { guest, reason } => {
+            To::Undoing(stored::Undoing { guest: put_id(guest.as_uuid()), reason: reason.clone() })
+        }
         Entry::Ended { work, step, guest, outcome, networks_gone } => To::Ended(stored::Ended {
             work: put_id(work.as_uuid()),
             step: step.0,
@@ -93,6 +96,9 @@ fn take_entry(entry: stored::record::Entry) -> Result<Entry> {
         From::Counters(counters) => Entry::Counters { floor: counters.floor, run: Run(counters.run) },
         From::Network(state) => Entry::Network(Arc::new(network::take(state)?)),
         From::Begun(begun) => Entry::Begun(take_begun(begun)?),
+        From::Undoing(undoing) => {
+            Entry::Undoing { guest: driver::GuestId::from_uuid(take_id(&undoing.guest)?), reason: undoing.reason }
+        }
         From::Ended(ended) => Entry::Ended {
             work: crate::WorkId::from_uuid(take_id(&ended.work)?),
             step: Step(ended.step),
@@ -159,7 +165,6 @@ fn put_begun(begun: &Begun) -> stored::Begun {
         floor: begun.floor,
         guest: put_id(begun.guest.as_uuid()),
         run: begun.run.0,
-        networks_new: put_networks(&begun.networks_new),
         act: Some(act),
         networks: begun.networks.iter().map(|state| network::put(state)).collect(),
     }
@@ -195,7 +200,6 @@ fn take_begun(begun: stored::Begun) -> Result<Begun> {
         guest: driver::GuestId::from_uuid(take_id(&begun.guest)?),
         act,
         run: Run(begun.run),
-        networks_new: take_networks(&begun.networks_new)?,
         networks: begun.networks.into_iter().map(|state| Ok(Arc::new(network::take(state)?))).collect::<Result<_>>()?,
     })
 }

@@ -102,6 +102,7 @@ pub(crate) enum Then {
     Nothing,
     Begun(GuestId),
     Raised(GuestId),
+    Undoing(GuestId),
     Ended(GuestId),
     Resumed(GuestId),
     News(GuestId),
@@ -285,6 +286,7 @@ impl Core {
             Then::Nothing => {}
             Then::Begun(guest) => self.begun(guest, out),
             Then::Raised(guest) => self.raised(guest, out),
+            Then::Undoing(guest) => self.undo(guest, out),
             Then::Ended(guest) | Then::Resumed(guest) => self.recorded(guest, out),
             Then::News(guest) => self.news_recorded(guest, out),
             Then::Answer(tickets, answer) => self.answer(tickets, &answer, out),
@@ -299,7 +301,7 @@ impl Core {
             Then::Nothing => {}
             Then::Begun(guest) => self.not_begun(guest, full, out),
             // It stays unfinished; the same append is tried again.
-            Then::Raised(guest) | Then::Ended(guest) | Then::Resumed(guest) => {
+            Then::Raised(guest) | Then::Undoing(guest) | Then::Ended(guest) | Then::Resumed(guest) => {
                 self.not_recorded(guest, entries, then, full, out);
             }
             // It can be told all the same: after a restart the guest is not found, which says the same.

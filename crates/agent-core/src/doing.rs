@@ -171,12 +171,13 @@ impl Doing {
         }
     }
 
-    /// Networks that its end may leave without a guest.
-    pub(crate) fn unplugged(&self) -> &[NetworkId] {
+    /// Networks that its end may leave without a guest: those that an order to remove names, or, where a build is
+    /// undone, those that it named.
+    pub(crate) fn unplugged(&self) -> Vec<NetworkId> {
         match &self.cause {
-            Cause::Order(Begun { act: Act::Destroy(networks), .. }) => networks,
-            Cause::Order(Begun { networks_new, .. }) => networks_new,
-            Cause::Boot { .. } => &[],
+            Cause::Order(Begun { act: Act::Destroy(networks), .. }) => networks.clone(),
+            Cause::Order(Begun { act: Act::Build(spec), .. }) => spec.nics.iter().map(|nic| nic.network).collect(),
+            Cause::Order(_) | Cause::Boot { .. } => Vec::new(),
         }
     }
 

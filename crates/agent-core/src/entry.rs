@@ -25,8 +25,6 @@ pub struct Begun {
     pub act: Act,
     /// The run that the act starts or keeps; 0: it starts none.
     pub run: Run,
-    /// Networks that the node had not before: removed again if the act is undone.
-    pub networks_new: Vec<NetworkId>,
     /// Networks as they must be here with it, where the log does not say so already. In one record with the rest, so
     /// that no crash leaves a network that no act answers for.
     pub networks: Vec<Arc<NetworkState>>,
@@ -48,6 +46,13 @@ pub enum Entry {
     Network(Arc<NetworkState>),
     /// An act begins.
     Begun(Begun),
+    /// The act under way cannot be done: it is undone from here on, also by the next process.
+    Undoing {
+        /// The guest.
+        guest: GuestId,
+        /// Why.
+        reason: String,
+    },
     /// An act has ended.
     Ended {
         /// The work.

@@ -66,10 +66,16 @@ impl Core {
             Entry::Network(network) => self.network_wanted(network.id),
             Entry::Begun(begun) => begun.networks.iter().for_each(|network| self.network_wanted(network.id)),
             Entry::Ended { networks_gone, .. } => {
-                networks_gone.iter().for_each(|network| drop(self.nets.remove(network)));
+                for network in networks_gone {
+                    // While a call is under way the entry stays: two calls for one network must not meet.
+                    if self.nets.get(network).is_some_and(|net| net.busy.is_none() && net.waiting.is_empty()) {
+                        self.nets.remove(network);
+                    }
+                }
             }
             Entry::Boot(_)
             | Entry::Counters { .. }
+            | Entry::Undoing { .. }
             | Entry::Seen { .. }
             | Entry::RunRaised { .. }
             | Entry::RunEnded { .. }
@@ -119,9 +125,15 @@ impl Core {
         self.nets.get(&network).is_some_and(|net| net.made == Made::Gone && net.busy.is_none())
     }
 
-    /// Those of `networks` that are gone and stay gone.
-    pub(crate) fn gone_networks(&self, networks: &[NetworkId]) -> Vec<NetworkId> {
-        networks.iter().copied().filter(|network| self.is_gone(*network) && !self.is_used(*network)).collect()
+    /// Those of `networks` that are gone and stay gone: from now on a description of one of them is news.
+    pub(crate) fn gone_networks(&mut self, mut networks: Vec<NetworkId>) -> Vec<NetworkId> {
+        networks.retain(|network| self.is_gone(*network) && !self.is_used(*network));
+        for network in &networks {
+            if let Some(net) = self.nets.get_mut(network) {
+                net.leaving = true;
+            }
+        }
+        networks
     }
 
     /// Tells `waiter` when something has changed about `network`.
@@ -144,6 +156,9 @@ impl Core {
             return;
         }
         let op = if net.leaving {
+            if net.made == Made::Gone {
+                return;
+            }
             net.busy = Some(Made::Gone);
             net.made = Made::Unknown;
             Op::NoNetwork(network)
@@ -197,7 +212,8 @@ impl Core {
     }
 
     pub(crate) fn network_rested(&mut self, network: NetworkId, out: &mut Vec<Effect>) {
-        if self.nets.contains_key(&network) {
+        // A removal is tried again by the act that wants it.
+        if self.nets.get(&network).is_some_and(|net| !net.leaving) {
             self.drive(network, out);
         }
     }

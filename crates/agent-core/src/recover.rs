@@ -90,6 +90,11 @@ impl Core {
         let (life, run) = found.get(&guest).copied().map_or((crate::Life::Stopped, Run(0)), seen);
         let stood = self.state.guests.get(&guest).map(|guest| (guest.life, guest.run));
         let mut doing = Doing::new(begun.clone(), Vec::new());
+        if let Some(reason) = self.state.undoing.get(&guest) {
+            doing.undoing = Some(reason.clone());
+            self.doing.insert(guest, doing);
+            return self.undo(guest, out);
+        }
         if !begun.act.starts() {
             if let Some((stood, run)) = stood
                 && stood.is_up()

@@ -43,6 +43,8 @@ pub struct State {
     ages: BTreeSet<(u64, WorkId)>,
     pub(crate) guests: BTreeMap<GuestId, Guest>,
     pub(crate) unfinished: BTreeMap<GuestId, Begun>,
+    /// Why those of them that are being undone are.
+    pub(crate) undoing: BTreeMap<GuestId, String>,
 }
 
 impl State {
@@ -53,6 +55,7 @@ impl State {
             Entry::Counters { floor, run } => self.counters(*floor, *run),
             Entry::Network(network) => self.network(network),
             Entry::Begun(begun) => self.begun(begun),
+            Entry::Undoing { guest, reason } => drop(self.undoing.insert(*guest, reason.clone())),
             Entry::Ended { work, step, guest, outcome, networks_gone } => {
                 networks_gone.iter().for_each(|network| drop(self.networks.remove(network)));
                 self.ended(*work, *step, *guest, outcome);
@@ -141,6 +144,7 @@ impl State {
 
     fn ended(&mut self, work: WorkId, step: Step, guest: GuestId, outcome: &Outcome) {
         self.unfinished.remove(&guest);
+        self.undoing.remove(&guest);
         if let Some(work) = self.works.get_mut(&work) {
             work.ended.insert(step, outcome.clone());
         }
@@ -197,6 +201,8 @@ impl State {
             news: guest.news.clone(),
         }));
         entries.extend(self.unfinished.values().cloned().map(Entry::Begun));
+        let undoing = self.undoing.iter().map(|(guest, reason)| (*guest, reason.clone()));
+        entries.extend(undoing.map(|(guest, reason)| Entry::Undoing { guest, reason }));
         entries
     }
 }

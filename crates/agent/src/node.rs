@@ -213,6 +213,7 @@ impl Inner {
 fn log_span(inner: &Inner, entries: &[Entry]) -> Option<Span> {
     let (guest, name) = entries.iter().find_map(|entry| match entry {
         Entry::Begun(begun) => Some((begun.guest, "agent.log.begun")),
+        Entry::Undoing { guest, .. } => Some((*guest, "agent.log.undoing")),
         Entry::Ended { guest, .. } => Some((*guest, "agent.log.ended")),
         Entry::Boot(_)
         | Entry::Counters { .. }

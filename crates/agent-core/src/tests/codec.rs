@@ -81,6 +81,7 @@ fn every_entry_survives_its_bytes() {
         Entry::Network(full_network()),
         Entry::Seen { work, epoch: Epoch(2), created: 1, floor: 1 },
         Entry::RunRaised { guest: guest(1), run },
+        Entry::Undoing { guest: guest(1), reason: "r".into() },
         Entry::RunEnded { guest: guest(1), run, cause: cause.clone() },
         Entry::Reported { guest: guest(1), run },
         Entry::Guest { spec: spec(11, false), run, life: Life::Paused, news: Some((run, cause)) },
@@ -105,7 +106,6 @@ fn every_entry_survives_its_bytes() {
             guest: guest(5),
             act,
             run,
-            networks_new: vec![network(6)],
             networks: vec![full_network()],
         })
     }));

@@ -160,6 +160,8 @@ pub(super) struct World {
     pub(super) acknowledge: bool,
     tickets: BTreeMap<Ticket, (WorkId, Step)>,
     pub(super) steps: usize,
+    /// Where the next effect is drawn from; `None`: the oldest is next.
+    pub(super) shuffle: Option<u64>,
 }
 
 impl World {
@@ -181,6 +183,7 @@ impl World {
             acknowledge: true,
             tickets: BTreeMap::new(),
             steps: 0,
+            shuffle: None,
         }
     }
 
@@ -206,7 +209,7 @@ impl World {
 
     /// Does one effect; whether there was one.
     pub(super) fn step(&mut self) -> bool {
-        let Some(effect) = self.effects.pop_front() else {
+        let Some(effect) = self.next_effect() else {
             let Some(when) = self.wake.take() else { return false };
             self.now = self.now.max(when);
             self.feed(Input::Tick);
@@ -251,6 +254,16 @@ impl World {
             Effect::WakeAt(when) => self.wake = Some(self.wake.map_or(when, |wake| wake.min(when))),
         }
         true
+    }
+
+    /// Calls and answers overtake each other; appends become durable in their order.
+    fn next_effect(&mut self) -> Option<Effect> {
+        let Some(seed) = &mut self.shuffle else { return self.effects.pop_front() };
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let drawn = usize::try_from(*seed >> 33).unwrap().checked_rem(self.effects.len())?;
+        let is_append = |effect: &Effect| matches!(effect, Effect::Append(..));
+        let at = if is_append(&self.effects[drawn]) { self.effects.iter().position(is_append)? } else { drawn };
+        self.effects.remove(at)
     }
 
     fn append(&mut self, id: AppendId, entries: Vec<Entry>) {

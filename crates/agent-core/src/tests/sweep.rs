@@ -119,3 +119,71 @@ proptest! {
         prop_assert!(world.core.state().guests.is_empty() && world.core.is_idle());
     }
 }
+
+/// Three guests on one network at once, what is to happen to each in its own lane; effects overtake each other.
+fn lanes(world: &mut World, lanes: &[Vec<Order>], crashes: &[usize]) {
+    let mut crashes = crashes.iter().copied().peekable();
+    let mut at: Vec<_> = lanes.iter().map(|_| (0, None)).collect();
+    while at.iter().zip(lanes).any(|((done, _), orders)| *done < orders.len()) {
+        for ((done, ticket), orders) in at.iter_mut().zip(lanes) {
+            let Some(order) = orders.get(*done) else { continue };
+            match ticket.and_then(|ticket| world.answers.get(&ticket)) {
+                Some(Ok(_) | Err(Refusal::No(_))) => (*done, *ticket) = (*done + 1, None),
+                Some(Err(Refusal::NotNow(_) | Refusal::Unknown(_))) => *ticket = None,
+                None => {}
+            }
+            if ticket.is_none() && *done < orders.len() {
+                *ticket = Some(world.send(orders.get(*done).unwrap_or(order).clone()));
+            }
+        }
+        let more = world.step();
+        let ended = at.iter().zip(lanes).all(|((done, _), orders)| *done == orders.len());
+        assert!((more || ended) && world.steps < 5_000, "every order is answered: {at:?}");
+        if crashes.next_if(|at| world.steps >= *at).is_some() {
+            world.crash();
+            at.iter_mut().for_each(|(_, ticket)| *ticket = None);
+        }
+    }
+    world.settle();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Guests that come and go on one network, with failures and crashes: what the log says is what is there, and the
+    /// network is there exactly as long as a guest is on it.
+    #[test]
+    fn neighbours(
+        mut crashes in proptest::collection::vec(1usize..200, 0..6),
+        seed in any::<u64>(),
+        faults in proptest::collection::vec((0usize..6, any::<bool>(), 1usize..5), 0..4),
+        stays in any::<bool>(),
+    ) {
+        crashes.sort_unstable();
+        let mut world = World::new();
+        world.shuffle = Some(seed);
+        for (what, refused, times) in faults {
+            let what = ["network", "no network", "prepare", "run", "absent", "stop"][what];
+            let error = if refused { driver::DriverError::Refused } else { driver::DriverError::Failed };
+            world.machine.faults.insert(what, std::iter::repeat_n(error("fault".into()), times).collect());
+        }
+        let lane = |number: u32, stays: bool| {
+            let (work, number) = (u128::from(number) * 10, u128::from(number));
+            let mut orders = vec![
+                order(work, 1, 1 + u32::try_from(number).unwrap(), number, Act::Build(spec(number, false))),
+                order(work + 1, 1, 1, number, Act::Reboot(None)),
+            ];
+            if !stays {
+                orders.push(order(work + 2, 1, 1, number, Act::Destroy(vec![network(1)])));
+            }
+            orders
+        };
+        lanes(&mut world, &[lane(11, false), lane(12, false), lane(13, stays)], &crashes);
+        prop_assert_eq!(&world.machine.ran_twice, &[]);
+        let state = world.core.state();
+        prop_assert_eq!(state.guests.keys().collect::<Vec<_>>(), world.machine.guests.keys().collect::<Vec<_>>());
+        prop_assert_eq!(world.machine.networks.len(), usize::from(!world.machine.guests.is_empty()));
+        prop_assert_eq!(state.networks.len(), world.machine.networks.len());
+        prop_assert!(world.core.is_idle());
+    }
+}
