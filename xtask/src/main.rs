@@ -37,6 +37,9 @@ enum Verb {
         /// The cell's directory [default: $MAINSTAY_HOME, else ~/.mainstay].
         #[arg(long)]
         home: Option<PathBuf>,
+        /// All that needs no root is done: how `up` calls itself through sudo.
+        #[arg(long, hide = true)]
+        built: bool,
     },
     /// Stop the cell: daemons, guests, taps, bridges, namespaces.
     Down {
@@ -96,7 +99,7 @@ fn main() -> ExitCode {
 
 fn perform(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Up { home } => up::up(&home::choose(home)?),
+        Verb::Up { home, built } => up::up(&home::choose(home)?, built),
         Verb::Down { home, purge } => up::down(&home::choose(home)?, purge),
         Verb::Test { quick } => test::test(quick),
         Verb::Fix => test::fix(),

@@ -116,12 +116,12 @@ fn apt() -> anyhow::Result<Command> {
 
 /// A command of root: ours if that is who we are, else through sudo, which may ask for a password only where a person
 /// can answer.
-fn as_root(program: &str) -> anyhow::Result<Command> {
+pub(crate) fn as_root(program: &str) -> anyhow::Result<Command> {
     if rustix::process::geteuid().is_root() {
         return Ok(run::command(program));
     }
     if !run::works(run::command("sudo").arg("--version")) {
-        bail!("installing packages needs root, and there is no sudo: run this as root");
+        bail!("this needs root, and there is no sudo: run it as root");
     }
     let mut command = run::command("sudo");
     if !std::io::stdin().is_terminal() {

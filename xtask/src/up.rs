@@ -9,9 +9,11 @@ mod cell;
 mod first;
 mod ssh;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use rustix::process::geteuid;
 
 use crate::home::Home;
 use crate::stages::Stages;
@@ -23,11 +25,19 @@ fn binary() -> PathBuf {
 }
 
 /// Ends well only if a guest answered.
-pub(crate) fn up(home: &Home) -> anyhow::Result<()> {
+pub(crate) fn up(home: &Home, built: bool) -> anyhow::Result<()> {
     let mut stages = Stages::new();
-    stages.run("packages", packages::for_a_cell)?;
-    stages.run("binary", || run::check(&mut run::cargo(["build", "--release", "--locked", "-p", "mainstay"])))?;
-    stages.run("guest image", || guest_image::build(&house::guest_image(), &mut |line| println!("{line}")))?;
+    if !built {
+        stages.run("packages", packages::for_a_cell)?;
+        stages.run("binary", || run::check(&mut run::cargo(["build", "--release", "--locked", "-p", "mainstay"])))?;
+        stages.run("guest image", || guest_image::build(&house::guest_image(), &mut |line| println!("{line}")))?;
+    }
+    if !geteuid().is_root() {
+        println!(
+            "\nA cell makes network devices and confines its guests, so it runs as root: going on through sudo.\n"
+        );
+        return again_as_root(home, &["up", "--built"]);
+    }
     stages.run("cell", || cell::start(home))?;
     let api = stages.run("token", || api::Api::login(&home.openrc()))?;
     let key = stages.run("key pair", || first::key_pair(&api, home))?;
@@ -52,14 +62,29 @@ pub(crate) fn up(home: &Home) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same command as root, with what it takes from the environment. What belongs to root then needs sudo to be read.
+fn again_as_root(home: &Home, command: &[&str]) -> anyhow::Result<()> {
+    let mut again = packages::as_root("env")?;
+    for name in ["PATH", "HOME", "CARGO_TARGET_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            let mut assignment = OsString::from(format!("{name}="));
+            assignment.push(value);
+            again.arg(assignment);
+        }
+    }
+    again.arg(std::env::current_exe().context("this program cannot be found again")?);
+    run::check(again.args(command).arg("--home").arg(home.dir()))
+}
+
 fn print_what_next(home: &Home, address: &str, login: &ssh::Login<'_>) {
+    let sudo = if std::env::var_os("SUDO_UID").is_some() { "sudo -E " } else { "" };
     println!("\nThe first server is at {address}:");
-    println!("    {}", login.line());
+    println!("    {sudo}{}", login.line());
     println!("The cell, for the `openstack` client:");
     println!("    export OS_CLIENT_CONFIG_FILE={} OS_CLOUD=mainstay", home.clouds_yaml().display());
-    println!("    openstack server list");
+    println!("    {sudo}openstack server list");
     println!("Its operator's view:");
-    println!("    {} status --home {}", binary().display(), home.dir().display());
+    println!("    {sudo}{} status --home {}", binary().display(), home.dir().display());
     println!("To stop it, and with --purge to forget it:");
     println!("    cargo xtask down --home {}", home.dir().display());
 }
@@ -69,6 +94,9 @@ pub(crate) fn down(home: &Home, purge: bool) -> anyhow::Result<()> {
     if !home.dir().exists() {
         println!("there is no cell in {}", home.dir().display());
         return Ok(());
+    }
+    if !geteuid().is_root() {
+        return again_as_root(home, if purge { &["down", "--purge"] } else { &["down"] });
     }
     let mut stages = Stages::new();
     stages.run("daemons", || cell::stop(home))?;
