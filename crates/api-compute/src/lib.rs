@@ -6,10 +6,19 @@
 //! Deliberately absent: proxies for other services (images, volumes, networks), which newer microversions removed and
 //! answer with 404 here in all of them. Actions that the cell cannot do yet answer 501: never a success that is none.
 
+mod aggregates;
 mod body;
 mod common;
+mod extensions;
 mod fault;
+mod flavors;
+mod groups;
+mod hypervisors;
+mod keypairs;
+mod quotas;
 mod servers;
+mod services;
+mod usage;
 mod versions;
 
 use std::sync::Arc;
@@ -59,4 +68,13 @@ pub fn discovery() -> Routes<Arc<Compute>> {
 pub fn routes() -> Routes<Arc<Compute>> {
     Routes::new(Dialect::Nova).microversions("compute", VERSION_MIN, VERSION_MAX).get("/", versions::v2_1)
         .merge(servers::routes())
+        .merge(flavors::routes())
+        .merge(keypairs::routes())
+        .merge(groups::routes())
+        .merge(aggregates::routes())
+        .merge(hypervisors::routes())
+        .merge(services::routes())
+        .merge(quotas::routes())
+        .merge(usage::routes())
+        .merge(extensions::routes())
 }

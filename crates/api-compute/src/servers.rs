@@ -11,6 +11,8 @@ mod records;
 mod shown;
 mod tags;
 
+pub(crate) use records::attending;
+
 use std::sync::Arc;
 
 use api::{Dialect, Routes};
