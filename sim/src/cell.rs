@@ -30,6 +30,9 @@ pub(crate) use control::indexes;
 /// The name of the control process.
 pub const CONTROL: &str = "control";
 
+/// How long a client waits when nobody answers.
+const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// How large a cell is.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -299,7 +302,10 @@ impl Cell {
         work: impl FnOnce(Control) -> BoxFuture<'static, T> + Send,
     ) -> Answer<T> {
         self.travel().await;
-        let Some(control) = self.control() else { return Answer::Down };
+        let Some(control) = self.control() else {
+            self.outside.sleep(RETRY_PAUSE).await;
+            return Answer::Down;
+        };
         let process = control.process;
         let work = work(control);
         let (reply, answer) = tokio::sync::oneshot::channel();

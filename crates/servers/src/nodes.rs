@@ -32,16 +32,23 @@ pub struct Attendance {
 
 #[derive(Default)]
 struct Nodes {
-    attending: BTreeMap<String, Attending>,
+    /// By node, every stream that stands, by the number of its arrival. A call of a life of the agent that is over may be
+    /// served after one of its present life, and ends later: neither must hide the other.
+    attending: BTreeMap<String, BTreeMap<u64, Attending>>,
     /// Arrivals and departures so far.
     changes: u64,
+}
+
+impl Nodes {
+    /// The newest of the streams of `node`.
+    fn newest(&self, node: &str) -> Option<&Attending> {
+        self.attending.get(node)?.last_key_value().map(|(_, attending)| attending)
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Attending {
     endpoint: String,
-    /// Which stream: a stream that ends late must not take away what a newer one has brought.
-    number: u64,
     guests: Vec<UnknownGuest>,
 }
 
@@ -63,7 +70,7 @@ impl Attendance {
     /// Where the agent of `node` answers, if the node attends.
     pub fn target(&self, node: &str) -> Option<Target> {
         let nodes = self.nodes.lock();
-        let attending = nodes.attending.get(node)?;
+        let attending = nodes.newest(node)?;
         Some(Target { role: Role::Agent, name: node.to_owned(), endpoint: attending.endpoint.clone() })
     }
 
@@ -74,7 +81,7 @@ impl Attendance {
 
     /// Guests on `node` that the cell does not know.
     pub fn unknown_guests(&self, node: &str) -> Vec<UnknownGuest> {
-        self.nodes.lock().attending.get(node).map(|attending| attending.guests.clone()).unwrap_or_default()
+        self.nodes.lock().newest(node).map(|attending| attending.guests.clone()).unwrap_or_default()
     }
 
     /// Waits until there have been more than `seen` arrivals and departures, and returns how many there were.
@@ -94,7 +101,8 @@ impl Attendance {
         let mut nodes = self.nodes.lock();
         nodes.changes += 1;
         let number = nodes.changes;
-        nodes.attending.insert(node.to_owned(), Attending { endpoint: endpoint.to_owned(), number, guests });
+        let attending = Attending { endpoint: endpoint.to_owned(), guests };
+        nodes.attending.entry(node.to_owned()).or_default().insert(number, attending);
         drop(nodes);
         self.changed.notify_waiters();
         number
@@ -102,11 +110,31 @@ impl Attendance {
 
     fn left(&self, node: &str, number: u64) {
         let mut nodes = self.nodes.lock();
-        if nodes.attending.get(node).is_some_and(|attending| attending.number == number) {
-            nodes.attending.remove(node);
-            nodes.changes += 1;
-            drop(nodes);
-            self.changed.notify_waiters();
+        let Some(streams) = nodes.attending.get_mut(node) else { return };
+        if streams.remove(&number).is_none() {
+            return;
         }
+        if streams.is_empty() {
+            nodes.attending.remove(node);
+        }
+        nodes.changes += 1;
+        drop(nodes);
+        self.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_call_of_an_earlier_life_hides_nothing_when_it_ends() {
+        let attendance = Attendance::new();
+        let present = attendance.arrived("n1", "present:1", Vec::new());
+        let late = attendance.arrived("n1", "earlier:1", Vec::new());
+        attendance.left("n1", late);
+        assert_eq!(attendance.target("n1").map(|target| target.endpoint), Some("present:1".into()));
+        attendance.left("n1", present);
+        assert_eq!(attendance.all(), Vec::<String>::new());
     }
 }

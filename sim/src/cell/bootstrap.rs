@@ -6,6 +6,7 @@ use std::sync::Arc;
 use identity::{Caller, ProjectScope};
 use images::{ContainerFormat, Content, DiskFormat, Image, ImageId, Project, Sha256, Status, Visibility};
 use networks::Networks;
+use placement::quota::Limits;
 use servers::Flavor;
 use store::{CommitError, Record, Txn, View};
 use world::{Wall, World};
@@ -14,6 +15,8 @@ use world::{Wall, World};
 pub const FLAVOR: &str = "small";
 /// The tenant's project.
 pub const PROJECT: &str = "tenant";
+/// Servers that the tenant may have: more than the nodes can hold, so that both limits are met.
+const INSTANCES: i64 = 20;
 /// The id of the image.
 pub const IMAGE: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -45,7 +48,9 @@ pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -
     networks.bootstrap(&project).await.map_err(|error| error.to_string())?;
     let flavor = Flavor::plain(FLAVOR, FLAVOR, 1, 512, 1);
     let image = image(world);
-    for (key, value) in [(flavor.key(), flavor.encode()), (image.key(), image.encode())] {
+    let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES)]) };
+    let records = [(flavor.key(), flavor.encode()), (image.key(), image.encode()), (limits.key(), limits.encode())];
+    for (key, value) in records {
         let mut txn = Txn::new();
         txn.create(key, value);
         match view.store().commit(txn).await {

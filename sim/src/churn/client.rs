@@ -22,29 +22,28 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
     let mut rng = dice(&storm.cell, &format!("client {number}"));
     let mut made = 0;
     while !storm.is_over() {
-        let known = storm.oracle.lock().known();
+        // Now and then something that is gone is asked for.
+        let known = storm.oracle.lock().known(rng.chance(9, 10));
         let draw = rng.below(100);
-        if known.is_empty() || draw < 35 {
+        if known.is_empty() || draw < 30 {
             made += 1;
             create(&storm, &mut rng, number, made).await;
         } else {
-            // Mostly recent servers: those that were deleted long ago have nothing to tell.
-            let from = known.len().saturating_sub(12);
-            let (name, id) = rng.pick(&known[from..]).clone();
+            let (name, id) = rng.pick(&known).clone();
             match draw {
-                35..60 => delete(&storm, &mut rng, number, &name, &id).await,
-                60..70 => look(&storm, &mut rng, number, &name, &id).await,
-                70..78 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
-                78..86 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
-                86..90 => power(&storm, &mut rng, number, &name, &id, Ask::Pause).await,
-                90..94 => power(&storm, &mut rng, number, &name, &id, Ask::Unpause).await,
+                30..50 => delete(&storm, &mut rng, number, &name, &id).await,
+                50..62 => look(&storm, &mut rng, number, &name, &id).await,
+                62..72 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
+                72..84 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
+                84..89 => power(&storm, &mut rng, number, &name, &id, Ask::Pause).await,
+                89..94 => power(&storm, &mut rng, number, &name, &id, Ask::Unpause).await,
                 _ => {
                     let hard = rng.chance(1, 2);
                     power(&storm, &mut rng, number, &name, &id, Ask::Reboot { hard }).await;
                 }
             }
         }
-        let pause = rng.span_nanos(1_000, 400_000);
+        let pause = rng.span_nanos(1_000, 250_000);
         storm.cell.exec.sleep(storm.cell.outside_process, pause).await;
     }
 }

@@ -22,7 +22,7 @@ const OPERATIONS: [Operation; 7] = [
     Operation::Absent,
 ];
 /// How long a killed process stays away, in microseconds: from the least to the most.
-const AWAY_US: (u64, u64) = (1_000, 2_000_000);
+const AWAY_US: (u64, u64) = (1_000, 800_000);
 /// How long messages stand still.
 const STALL_US: (u64, u64) = (100_000, 8_000_000);
 
@@ -31,7 +31,7 @@ pub(super) async fn run(storm: Arc<Storm>) {
     let mut rng = dice(&storm.cell, "faults");
     let agents = storm.cell.everybody().len() - 1;
     loop {
-        let pause = rng.span_nanos(5_000, 900_000);
+        let pause = rng.span_nanos(5_000, 1_200_000);
         storm.cell.exec.sleep(storm.cell.outside_process, pause).await;
         if storm.is_over() {
             return;

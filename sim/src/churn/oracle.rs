@@ -53,9 +53,10 @@ impl Oracle {
         }
     }
 
-    /// Servers of which their clients know the id: name and id.
-    pub fn known(&self) -> Vec<(String, String)> {
-        self.servers.iter().filter_map(|(name, known)| Some((name.clone(), known.id.clone()?))).collect()
+    /// Servers of which their clients know the id: name and id. `there`: only those that nobody has deleted.
+    pub fn known(&self, there: bool) -> Vec<(String, String)> {
+        let wanted = self.servers.iter().filter(|(_, known)| !there || known.delete != Asked::Yes);
+        wanted.filter_map(|(name, known)| Some((name.clone(), known.id.clone()?))).collect()
     }
 
     /// Whether anybody has asked for this server's deletion.

@@ -69,6 +69,10 @@ fn changed(server: &Server, node: &str, report: &GuestReport, now: Wall) -> Opti
         GuestState::Stopped => VmState::Stopped,
         GuestState::Absent | GuestState::Unspecified => return None,
     };
+    // A guest that does not run because its next run is only about to begin has not ended: an end has a cause.
+    if state == VmState::Stopped && report.cause.is_empty() && report.run > server.run {
+        return None;
+    }
     let mut changed = server.clone();
     match server.state {
         // The boot that is under way says when it runs; that it has ended by itself is news even so.
