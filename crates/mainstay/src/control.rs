@@ -17,7 +17,7 @@ use pki::Role;
 use rpc::tls::{Listener, TlsPeers};
 use rpc::{Peers, Server, Target};
 use scheduler::Scheduler;
-use servers::nodes::{Attendance, NodesContext};
+use servers::nodes::{Attendance, NodesContext, ServersContext};
 use servers::{Servers, workflow};
 use store::{Store, View};
 use telemetry::Ring;
@@ -232,7 +232,12 @@ fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Ro
         attendance: Arc::clone(attendance),
         coordinator: process.plan.name.clone(),
     };
-    routes.add_service(servers::nodes::service(&context))
+    let told = ServersContext {
+        view: Arc::clone(&process.view),
+        attendance: Arc::clone(attendance),
+        peers: Arc::clone(&process.peers),
+    };
+    routes.add_service(servers::nodes::service(&context)).add_service(servers::nodes::servers_service(&told))
 }
 
 fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow::Result<Arc<Coordinator>> {
