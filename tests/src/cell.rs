@@ -1,0 +1,187 @@
+//! A cell: `mainstay dev` with the fake driver in a directory of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, signal};
+use crate::{Client, binary, records, until};
+
+const NODES_UP_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running cell. Everything that it started ends when it is dropped.
+pub struct Cell {
+    dir: TempDir,
+    port: u16,
+    nodes: usize,
+    dev: Option<Process>,
+}
+
+impl Cell {
+    /// A new cell with this many fake nodes, all of them there.
+    pub fn start(nodes: usize) -> Cell {
+        let dir = tempfile::Builder::new().prefix("mainstay-cell-").tempdir().expect("a directory for a cell");
+        let mut cell = Cell { dir, port: free_port(), nodes, dev: None };
+        cell.run();
+        cell.all_nodes_up();
+        cell
+    }
+
+    /// The cell's directory.
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// Where a process logs.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+
+    /// Where its public API answers.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts `mainstay dev` and waits until it is ready.
+    pub fn run(&mut self) {
+        let home = self.home().display().to_string();
+        let listen = format!("127.0.0.1:{}", self.port);
+        let nodes = self.nodes.to_string();
+        let words = ["dev", "--home", &home, "--driver", "fake", "--nodes", &nodes, "--listen", &listen];
+        let mut dev = Process::start(&words.map(str::to_owned), &self.log("dev"));
+        let line = dev.ready();
+        assert_eq!(line, format!("ready {}", self.url()), "what it says when it is ready");
+        self.dev = Some(dev);
+    }
+
+    /// Waits until all nodes attend.
+    pub fn all_nodes_up(&self) {
+        until("all nodes are up", NODES_UP_WITHIN, || {
+            let nodes = self.try_operator(&["node", "list"])?;
+            let up = nodes.as_array().into_iter().flatten().filter(|node| node["up"] == true).count();
+            if up == self.nodes { Ok(()) } else { Err(format!("{up} of {}: {nodes}", self.nodes)) }
+        });
+    }
+
+    /// `kill -9` of `mainstay dev`. Its agents end by themselves.
+    pub fn kill(&mut self) {
+        if let Some(mut dev) = self.dev.take() {
+            dev.kill();
+        }
+    }
+
+    /// SIGTERM, and waits for an orderly end.
+    pub fn stop(&mut self) {
+        if let Some(mut dev) = self.dev.take() {
+            dev.terminate();
+        }
+    }
+
+    /// The process of `mainstay dev`.
+    ///
+    /// # Panics
+    /// If it was stopped.
+    pub fn dev_pid(&self) -> u32 {
+        self.dev.as_ref().expect("the cell runs").id()
+    }
+
+    /// The process of all its agents, if it is known and runs.
+    pub fn agent_pid(&self) -> Option<u32> {
+        let note = std::fs::read(self.home().join("run/agent-node-1.json")).ok()?;
+        let note: Value = serde_json::from_slice(&note).ok()?;
+        let pid = u32::try_from(note["pid"].as_u64()?).ok()?;
+        // Numbers of processes are used again: it is ours only if it was told our home.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        String::from_utf8_lossy(&line).contains(&*self.home().to_string_lossy()).then_some(pid)
+    }
+
+    /// Waits until no agent runs.
+    pub fn agent_ends(&self) {
+        until("the agent process ends", ENDS_WITHIN, || self.agent_pid().map_or(Ok(()), |pid| Err(format!("{pid} runs"))));
+    }
+
+    /// An operator's command, as JSON.
+    pub fn try_operator(&self, words: &[&str]) -> Result<Value, String> {
+        let mut command = Command::new(binary::path());
+        command.args(words).args(["--output", "json", "--home"]).arg(self.home());
+        let output = command.output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    /// An operator's command that must succeed, as JSON.
+    #[track_caller]
+    pub fn operator(&self, words: &[&str]) -> Value {
+        self.try_operator(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Someone without a token.
+    pub fn anonymous(&self) -> Client {
+        Client::anonymous(&self.url(), &self.home().join("pki/authority.crt"))
+    }
+
+    /// The administrator, in the project `admin`.
+    pub fn admin(&self) -> Client {
+        let password = std::fs::read_to_string(self.home().join("admin-password")).expect("the admin's password");
+        self.anonymous().login("admin", password.trim(), "admin")
+    }
+
+    /// Waits until no work is in flight and no node has anything claimed or unknown: then nothing is left of any server.
+    pub fn settles_empty(&self, within: Duration) {
+        until("no work, no claim, no guest is left", within, || {
+            let works = self.try_operator(&["work", "list"])?;
+            let nodes = self.try_operator(&["node", "list"])?;
+            let zero = |node: &Value| {
+                let amounts = node["amounts"].as_array().is_some_and(|all| all.iter().all(|amount| amount["used"] == 0));
+                amounts && node["servers"] == 0 && node["unknown_guests"] == Value::Array(Vec::new())
+            };
+            let idle = works == Value::Array(Vec::new()) && nodes.as_array().is_some_and(|all| all.iter().all(zero));
+            let guests = self.guests();
+            if idle && guests.is_empty() { Ok(()) } else { Err(format!("works {works}\nnodes {nodes}\nguests {guests:?}")) }
+        });
+    }
+
+    /// The guests that exist on the fake machine, with what it says of each.
+    pub fn guests(&self) -> BTreeMap<String, String> {
+        let text = std::fs::read_to_string(self.home().join("agents/node-1/fake/guests")).unwrap_or_default();
+        let mut guests = BTreeMap::new();
+        for line in text.lines().skip(1) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words.as_slice() {
+                [_, guest, "absent", _] => drop(guests.remove(*guest)),
+                [node, guest, state, _] => drop(guests.insert((*guest).to_owned(), format!("{state} on {node}"))),
+                _ => {}
+            }
+        }
+        guests
+    }
+
+    /// What the stopped cell has in its store.
+    pub fn records(&self) -> records::Records {
+        assert!(self.dev.is_none(), "a running cell's store is locked");
+        records::read(&self.home())
+    }
+
+    /// The directory and the port without anything that runs.
+    pub fn path(&self, sub: &str) -> PathBuf {
+        Path::join(&self.home(), sub)
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        let agent = self.agent_pid();
+        self.kill();
+        if let Some(agent) = agent {
+            signal(agent, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What tests of whole cells stand on: real processes of the binary, a client of its public API, a look into its files.
+//!
+//! A [`Cell`] is `mainstay dev` in a directory of its own, on a port of its own; whatever it started ends with it. A
+//! [`Client`] speaks HTTPS to it and trusts the cell's own authority only. [`records`] reads the store of a cell that is
+//! not running: what a cell says of itself is one thing, what it has left on disk is the other. Nothing waits for a fixed
+//! time: [`until`] asks again until a condition holds, and says in its failure what it saw last.
+//!
+//! Deliberately absent: anything that the tests could get from the crates of the house. A cell is tested from outside.
+
+#![expect(clippy::disallowed_methods, reason = "these tests are about real processes in real time")]
+
+mod binary;
+mod cell;
+mod client;
+mod process;
+pub mod records;
+mod wait;
+
+pub use cell::Cell;
+pub use client::{Answer, Client};
+pub use process::{Process, free_port, signal, written_bytes};
+pub use rustix::process::Signal;
+pub use wait::until;

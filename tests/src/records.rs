@@ -1,0 +1,67 @@
+//! The store of a cell, read from its file.
+//!
+//! A cell locks its store while it runs, so this is for cells that were stopped or killed. What is read is a copy: a look
+//! must not complete what a kill has left half done.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use coordinator::Work;
+use rusqlite::Connection;
+use store::Record;
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Records by key.
+    pub records: BTreeMap<String, Vec<u8>>,
+    /// Counters by key.
+    pub counters: BTreeMap<String, i64>,
+}
+
+/// Reads the store of the cell in `home`.
+pub fn read(home: &Path) -> Records {
+    let copy = tempfile::tempdir().expect("a directory for a copy");
+    for name in ["cell.db", "cell.db-wal"] {
+        let from = home.join("store").join(name);
+        if from.exists() {
+            std::fs::copy(&from, copy.path().join(name)).expect("the store can be copied");
+        }
+    }
+    let connection = Connection::open(copy.path().join("cell.db")).expect("the store can be opened");
+    let mut found = Records::default();
+    let mut query = connection.prepare("SELECT CAST(key AS TEXT), kind, value FROM entry").expect("the store's layout");
+    let mut rows = query.query(()).expect("the store can be read");
+    while let Some(row) = rows.next().expect("the store can be read") {
+        let key: String = row.get(0).expect("a key is text");
+        match row.get(1).expect("a kind is a number") {
+            0 => drop(found.records.insert(key, row.get(2).expect("a record is bytes"))),
+            _ => drop(found.counters.insert(key, row.get(2).expect("a counter is a number"))),
+        }
+    }
+    found
+}
+
+impl Records {
+    /// Keys that begin with `prefix`.
+    pub fn under(&self, prefix: &str) -> Vec<&str> {
+        self.records.keys().map(String::as_str).filter(|key| key.starts_with(prefix)).collect()
+    }
+
+    /// Counters under any of these prefixes that are not zero.
+    pub fn held(&self, prefixes: &[&str]) -> BTreeMap<&str, i64> {
+        let of = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
+        self.counters.iter().filter(|(key, held)| of(key) && **held != 0).map(|(key, held)| (key.as_str(), *held)).collect()
+    }
+
+    /// Works that were in flight: how many of each kind had how many entries in their journal.
+    pub fn in_flight(&self) -> BTreeMap<(String, usize), usize> {
+        let mut counted = BTreeMap::new();
+        for (key, bytes) in self.records.iter().filter(|(key, _)| key.starts_with(Work::TABLE)) {
+            let work = Work::decode(bytes).expect("a work is readable");
+            let journal = self.under(&format!("w/journal/{}/", &key[Work::TABLE.len()..])).len();
+            *counted.entry((work.kind, journal)).or_default() += 1;
+        }
+        counted
+    }
+}
