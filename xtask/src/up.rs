@@ -47,7 +47,7 @@ pub(crate) fn up(home: &Home, built: bool) -> anyhow::Result<()> {
     stages.run("login prompt", || first::wait_for_login_prompt(&api, &server))?;
     let address = first::address(&api, &server)?;
     let login = ssh::Login { key: &key, address: &address, known_hosts: &home.up().join("known_hosts") };
-    let words = stages.run("ssh", || login.wait_for("uname -a && head -n 1 /etc/os-release"))?;
+    let words = stages.run("ssh", || login.wait_for("uname -a && uptime"))?;
     println!("\nThe guest says:\n");
     for line in words.lines() {
         println!("    {line}");

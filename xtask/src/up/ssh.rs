@@ -1,12 +1,18 @@
 //! Logging in to a guest with the host's own `ssh`.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
+
+use anyhow::{Context, bail};
 
 use crate::{clock, run};
 
 /// Under emulation a guest's first key exchange takes its seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
+
+/// What `ssh` ends with if it is ssh that failed, and not the command.
+const SSH_FAILED: i32 = 255;
 
 /// Who to log in as, and where.
 pub(super) struct Login<'a> {
@@ -17,12 +23,18 @@ pub(super) struct Login<'a> {
 }
 
 impl Login<'_> {
-    /// Runs a command in the guest, again until its SSH server answers.
+    /// Runs a command in the guest, again until its SSH server lets us in. If the command itself fails, so does this.
     pub(super) fn wait_for(&self, command: &str) -> anyhow::Result<String> {
         clock::wait_for("the guest's SSH server", ANSWERS_WITHIN, || {
             let mut ssh = run::command("ssh");
             ssh.args(self.options()).args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]);
-            Ok(run::output(ssh.arg(self.target()).arg(command)).map_err(|error| format!("{error:#}")))
+            let output = ssh.arg(self.target()).arg(command).stdin(Stdio::null()).output().context("cannot run ssh")?;
+            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            match output.status.code() {
+                Some(0) => Ok(Ok(said(&output.stdout))),
+                Some(SSH_FAILED) | None => Ok(Err(said(&output.stderr))),
+                Some(code) => bail!("in the guest, `{command}` ended with {code}: {}", said(&output.stderr)),
+            }
         })
     }
 
