@@ -73,6 +73,11 @@ fn changed(server: &Server, node: &str, report: &GuestReport, now: Wall) -> Opti
     if state == VmState::Stopped && report.cause.is_empty() && report.run > server.run {
         return None;
     }
+    // Within one run only its end is news: a run that has ended never runs again, and it is paused by orders alone, whose
+    // answers tell. Whatever else is said of it was on its way for too long.
+    if state != VmState::Stopped && report.run == server.run && server.state != VmState::Error {
+        return None;
+    }
     let mut changed = server.clone();
     match server.state {
         // The boot that is under way says when it runs; that it has ended by itself is news even so.

@@ -92,8 +92,9 @@ impl Step<ServerWorkState> for Note {
             GuestState::Paused => Some(VmState::Paused),
             GuestState::Absent | GuestState::Unspecified => None,
         };
-        // News of a run that ended by itself may have come before the answer to the order that began it.
-        let overtaken = told == Some(VmState::Active) && server.run == state.run && server.state == VmState::Stopped;
+        // News that a run has ended by itself may have come before the answer to an order about it.
+        let up = matches!(told, Some(VmState::Active | VmState::Paused));
+        let overtaken = up && server.run == state.run && server.state == VmState::Stopped;
         if let (Some(told), false) = (told, overtaken) {
             server.state = told;
             server.fault = None;
