@@ -198,6 +198,8 @@ impl Coordinator {
                 self.begin(work);
             }
         } else if let Some(id) = text.strip_prefix(Work::TABLE)
+            // Its creation is no news to whoever drives it; that others have written it since is.
+            && entry.is_some_and(|entry| entry.modified > entry.created)
             && let Ok(id) = id.parse::<WorkId>()
             && let Some(active) = self.active.lock().get(&id)
         {
