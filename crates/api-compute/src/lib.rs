@@ -21,6 +21,9 @@ mod services;
 mod usage;
 mod versions;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use api::{Dialect, Microversion, Routes};
