@@ -97,6 +97,10 @@ impl Servers {
                 "min_count must be at least 1 and not above max_count, which must be at most {SERVERS_A_REQUEST_MAX}"
             )));
         }
+        if new.min_count > 1 {
+            // What cannot fit as a whole is refused before any of it is made; a race that is lost later is undone below.
+            self.view().read(|reader| suffices(reader, &project_of(caller)?, new)).await??;
+        }
         let reservation = format!("r-{}", hex::encode(cx.world().random::<4>()));
         let mut made: Vec<Server> = Vec::new();
         for index in 0..new.max_count {
@@ -144,6 +148,21 @@ impl Servers {
         })
         .await
     }
+}
+
+/// Refuses what the project's quota cannot hold even now.
+fn suffices(reader: &Reader<'_>, project: &ProjectId, new: &NewServer) -> Result<(), AcceptError> {
+    // A flavor that is not there is told of where the request is resolved.
+    let Some((flavor, _)) = reader.get::<Flavor>(&new.flavor)? else { return Ok(()) };
+    let quota = quota::in_force(reader, project.as_str())?;
+    for (resource, each) in [("instances", 1), ("cores", u64::from(flavor.vcpus)), ("ram", flavor.ram_mib)] {
+        let wanted = each.saturating_mul(u64::from(new.min_count));
+        let used = crate::limits::used(reader, project.as_str(), resource);
+        if let Some(limit) = quota.limit(resource).filter(|limit| used.saturating_add(wanted) > *limit) {
+            return Err(AcceptError::OverQuota { resources: resource.to_owned(), wanted, used, limit });
+        }
+    }
+    Ok(())
 }
 
 fn charge(reader: &Reader<'_>, server: &Server, txn: &mut Txn) -> Result<(), AcceptError> {
