@@ -40,19 +40,21 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
-        start(&world, &home, args, &dir).await?;
+        let journal = start(&world, &home, args, &dir).await?;
         println!("ready {} nodes", args.nodes.len());
-        if args.until_input_ends {
-            let input = async {
+        let input = async {
+            if args.until_input_ends {
                 let mut rest = Vec::new();
                 let _ends_either_way = tokio::io::stdin().read_to_end(&mut rest).await;
-            };
-            tokio::select! {
-                () = input => {}
-                ended = crate::dev::wait_for_end() => ended?,
+            } else {
+                std::future::pending().await
             }
-        } else {
-            crate::dev::wait_for_end().await?;
+        };
+        tokio::select! {
+            () = input => {}
+            ended = crate::dev::wait_for_end() => ended?,
+            // What lies behind the failure in the log is unknown: only opening it again can tell.
+            error = journal.failed() => bail!("the agent's log failed ({error}); the process ends, start it again"),
         }
         anyhow::Ok(())
     })?;
@@ -76,7 +78,7 @@ async fn lock(world: &World, dir: &Path) -> anyhow::Result<std::fs::File> {
     }
 }
 
-async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<()> {
+async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<Arc<Journal>> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
     let boot_id = boot_id.trim().to_owned();
     let journal = Journal::open(world).await.context("cannot open the agent's log")?;
@@ -86,6 +88,12 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
         DriverKind::Qemu => None,
     };
     let metrics = Metrics::default();
+    // One ring for the process: a thousand fake nodes remember no more than one real one.
+    let process = match args.nodes.as_slice() {
+        [one] => home.identity(Role::Agent, one).to_string(),
+        all => format!("agent/{} nodes", all.len()),
+    };
+    let ring = Ring::new(world, process);
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
             Some(machine) => machine.driver(name),
@@ -93,9 +101,9 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
         };
         let listen = if index == 0 { args.rpc_listen } else { SocketAddr::new(args.rpc_listen.ip(), 0) };
         let boot_id = boot_id.clone();
-        start_node(world, home, &args.peers, name, driver, listen, (&journal, boot_id, dir), &metrics).await?;
+        start_node(world, home, &args.peers, name, driver, listen, (&journal, &ring, boot_id, dir), &metrics).await?;
     }
-    Ok(())
+    Ok(journal)
 }
 
 /// The driver for the guests under `dir`.
@@ -117,12 +125,11 @@ async fn start_node(
     name: &str,
     driver: Arc<dyn Driver>,
     listen: SocketAddr,
-    (journal, boot_id, dir): (&Arc<Journal>, String, &Path),
+    (journal, ring, boot_id, dir): (&Arc<Journal>, &Arc<Ring>, String, &Path),
     metrics: &Metrics,
 ) -> anyhow::Result<()> {
     let credentials = home.credentials(world, Role::Agent, name)?;
     let identity = home.identity(Role::Agent, name);
-    let ring = Ring::new(world, identity.to_string());
     let peers: Arc<dyn Peers> = TlsPeers::new(world, identity, &credentials)?;
     let with = |role: Role| -> Vec<Target> {
         others.iter().filter(|peer| peer.role == role || peer.role == Role::Control).cloned().collect()
@@ -142,11 +149,11 @@ async fn start_node(
             coordinators: with(Role::Coordinator),
             images: with(Role::Api),
             scratch: dir.join("scratch").join(name),
-            ring: Arc::clone(&ring),
+            ring: Arc::clone(ring),
         },
     );
-    let routes = Routes::new(agent::service(&node)).add_service(telemetry::service::service(&ring));
-    let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
+    let routes = Routes::new(agent::service(&node)).add_service(telemetry::service::service(ring));
+    let server = Server::new(ring, metrics, rpc::Limits::default(), routes.prepare());
     listener.serve(world, server, &credentials)?;
     Ok(())
 }
