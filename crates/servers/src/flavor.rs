@@ -59,11 +59,6 @@ impl Flavor {
         }
     }
 
-    /// The key that keeps a flavor's name unique; it holds the id.
-    pub fn name_key(name: &str) -> store::Key {
-        store::Key::from(format!("srv/flavor-name/{}", hex::encode(name)))
-    }
-
     /// Whether `project` may use it.
     pub fn usable_by(&self, project: Option<&ProjectId>) -> bool {
         self.public || project.is_some_and(|project| self.access.contains(project))
