@@ -1,7 +1,7 @@
 //! The scenario `churn`: servers come, go, start and stop, while processes die and disks, networks and drivers fail.
 //!
 //! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
-//! the [invariants](crate::invariants) must hold. After that the cell is left alone, and must not write.
+//! the [`invariants`](crate::invariants) must hold. After that the cell is left alone, and must not write.
 
 mod client;
 mod faults;
@@ -24,7 +24,7 @@ pub use oracle::{Asked, Oracle};
 /// Clients that ask side by side.
 const CLIENTS: usize = 4;
 /// How long clients ask and faults happen.
-const STORM: Duration = Duration::from_secs(20);
+const STORM: Duration = Duration::from_secs(15);
 /// Within this all work must have ended after the last fault: longer than any budget of a work.
 const HEALING_MAX: Duration = Duration::from_secs(1800);
 /// Between two looks whether it has.

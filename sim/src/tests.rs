@@ -30,7 +30,7 @@ fn a_seed_repeats_itself_byte_for_byte() {
 
 #[test]
 fn nothing_leaks_and_all_work_ends() {
-    for seed in 100..106 {
+    for seed in 100..104 {
         let report = run::churn(seed, None, false);
         assert!(report.complaints.is_empty(), "cargo xtask sim --seed {seed}\n{}", report.complaints.join("\n"));
         assert!(report.counts.kills > 5 && report.counts.accepted > 20, "seed {seed} is dull: {:?}", report.counts);

@@ -234,6 +234,7 @@ impl Core {
                 if begun.created < self.state.floor {
                     self.forget();
                 }
+                self.tell(guest, out);
             }
             Cause::Boot { guest, .. } => {
                 let guest = *guest;

@@ -157,6 +157,13 @@ impl State {
         if left == Life::Absent {
             self.guests.remove(&guest);
         } else if let Some(guest) = self.guests.get_mut(&guest) {
+            if let Outcome::Refused { reason, .. } = outcome
+                && guest.life.is_up()
+                && !left.is_up()
+            {
+                // A reboot that stopped the guest and could not start it: the refusal alone says that all is as it was.
+                guest.news = Some((guest.run, reason.clone()));
+            }
             guest.life = left;
             if left.is_up() {
                 // What was to be told of an earlier run is overtaken.

@@ -97,12 +97,12 @@ fn stall(storm: &Storm, rng: &mut Rng) {
 fn driver(storm: &Storm, rng: &mut Rng) {
     let operation = *rng.pick(&OPERATIONS);
     let reason = "simulated".to_owned();
-    let fault = match rng.below(3) {
-        0 => DriverFault::Failed(reason),
-        1 => DriverFault::DoneButFailed(reason),
-        _ => DriverFault::Refused(reason),
+    let (fault, times) = match rng.below(3) {
+        0 => (DriverFault::Failed(reason), 1 + rng.index(3)),
+        // Once: a stop or a pause that is done and said to have failed until the node gives up is not found out by it.
+        1 => (DriverFault::DoneButFailed(reason), 1),
+        _ => (DriverFault::Refused(reason), 1 + rng.index(3)),
     };
-    let times = 1 + rng.index(3);
     note(storm, "machine", &format!("{operation:?} × {times}: {fault:?}"));
     storm.cell.machine.faults(|faults| faults.fail(operation, fault, times));
 }
