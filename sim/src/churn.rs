@@ -1,7 +1,7 @@
 //! The scenario `churn`: servers come, go, start and stop, while processes die and disks, networks and drivers fail.
 //!
 //! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
-//! the [`invariants`](crate::invariants) must hold. After that the cell is left alone, and must not write.
+//! the [`invariants`] must hold. After that the cell is left alone, and must not write.
 
 mod client;
 mod faults;
@@ -149,7 +149,13 @@ fn left(cell: &Cell) -> Vec<String> {
     for (key, entry) in &page.entries {
         match coordinator::Work::decode_entry(entry) {
             Ok((work, _)) if key.to_text().starts_with(coordinator::Work::TABLE) => {
-                left.push(format!("{} of {} (epoch {}, abort {:?})", work.kind, work.subject, work.epoch.as_u64(), work.abort));
+                left.push(format!(
+                    "{} of {} (epoch {}, abort {:?})",
+                    work.kind,
+                    work.subject,
+                    work.epoch.as_u64(),
+                    work.abort
+                ));
             }
             Ok(_) | Err(_) => left.push(key.to_string()),
         }
