@@ -168,10 +168,7 @@ impl Object {
                 return Err(wrong(&path, &Value::from(name), &format!("Names have 1 to {max} characters")));
             }
             let path = format!("{path}.{name}");
-            let value = match value {
-                Value::Number(number) if numbers => Value::from(number.to_string()),
-                other => other,
-            };
+            let value = if numbers && value.is_number() { Value::from(value.to_string()) } else { value };
             Ok((name, text(value, &path, 0, max)?))
         };
         left.into_iter().map(one).collect()

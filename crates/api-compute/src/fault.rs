@@ -51,10 +51,7 @@ pub(crate) fn network(error: NetError) -> Fault {
 
 /// For a request about servers that makes new ones: what it names and is not there is its own mistake.
 pub(crate) fn create(error: AcceptError) -> Fault {
-    match error {
-        AcceptError::NotFound { .. } => Fault::bad_request(error.to_string()),
-        other => accept(other),
-    }
+    if matches!(error, AcceptError::NotFound { .. }) { Fault::bad_request(error.to_string()) } else { accept(error) }
 }
 
 /// What the cell cannot do yet.

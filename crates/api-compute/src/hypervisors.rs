@@ -59,6 +59,11 @@ impl Hypervisor {
         if version.at_least(2, 53) { json!(self.node.id.to_string()) } else { json!(number_of(&self.node.id)) }
     }
 
+    /// The same, as it stands in a path.
+    fn id_text(&self, version: Microversion) -> String {
+        if version.at_least(2, 53) { self.node.id.to_string() } else { number_of(&self.node.id).to_string() }
+    }
+
     fn named(&self, version: Microversion) -> Value {
         json!({
             "id": self.id(version),
@@ -161,10 +166,7 @@ async fn list(
         }
     }
     let page = if version.at_least(2, 33) { common::page(&pairs) } else { api::paging::Page::default() };
-    let id_of = |one: &Hypervisor| match one.id(version) {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
+    let id_of = |one: &Hypervisor| one.id_text(version);
     let paged = page.cut(found, PAGE_ENTRIES_MAX, id_of)?;
     let servers = wants_servers(&pairs, version)?;
     let shown = paged.entries.iter().map(|one| {
@@ -189,10 +191,7 @@ fn wants_servers(pairs: &[(String, String)], version: Microversion) -> Result<bo
 }
 
 async fn one(cloud: &Compute, cx: &RequestCx, id: &str) -> Result<Hypervisor, Fault> {
-    let found = all(cloud, cx).await?.into_iter().find(|one| match one.id(cx.microversion) {
-        Value::String(text) => text == id,
-        other => other.to_string() == id,
-    });
+    let found = all(cloud, cx).await?.into_iter().find(|one| one.id_text(cx.microversion) == id);
     found.ok_or_else(|| Fault::not_found(format!("Hypervisor with ID '{id}' could not be found.")))
 }
 

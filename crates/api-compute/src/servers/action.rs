@@ -222,16 +222,14 @@ impl At<'_> {
     }
 
     async fn lock(&self, value: Value) -> Result<Response, Fault> {
-        let reason = match value {
-            Value::Null => String::new(),
-            other if self.cx.microversion.at_least(2, 73) => {
-                let mut object = Object::new(other, "lock")?;
-                let reason = object.text("locked_reason", 1, 255)?.unwrap_or_default();
-                object.end()?;
-                reason
-            }
+        let reason = if value.is_null() || !self.cx.microversion.at_least(2, 73) {
             // Before 2.73 the value was never looked at.
-            _ => String::new(),
+            String::new()
+        } else {
+            let mut object = Object::new(value, "lock")?;
+            let reason = object.text("locked_reason", 1, 255)?.unwrap_or_default();
+            object.end()?;
+            reason
         };
         let lock = |server: &mut Server| {
             server.locked = Some(reason.clone());
@@ -305,9 +303,12 @@ impl At<'_> {
             }
             Ok(group)
         });
-        let group = span.note(changed.await).map_err(|error| match error {
-            networks::NetError::NotFound { .. } => Fault::not_found(error.to_string()),
-            other => fault::network(other),
+        let group = span.note(changed.await).map_err(|error| {
+            if matches!(error, networks::NetError::NotFound { .. }) {
+                Fault::not_found(error.to_string())
+            } else {
+                fault::network(error)
+            }
         })?;
         drop(span);
         let note = |server: &mut Server| {
