@@ -146,7 +146,7 @@ impl Exec {
         state.next_task += 1;
         let id = state.next_task;
         life.tasks.insert(id);
-        let waker = TaskWaker::new(id, &self.inner.ready);
+        let waker = TaskWaker::waker(id, &self.inner.ready);
         state.tasks.insert(id, Task { process, future: Some(task), waker: waker.clone() });
         drop(guard);
         waker.wake();

@@ -68,7 +68,10 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> anyhow::Result<bool> {
     if args.verbose {
-        let product = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG);
+        let product = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG);
         product.try_init().map_err(|error| anyhow::anyhow!("{error}")).context("cannot show what the product logs")?;
     }
     let begun = begin();
@@ -119,8 +122,17 @@ fn one(args: &Args, seed: u64) -> Report {
     let counts = report.counts;
     println!(
         "seed {seed:>12}  {:>6} steps  {:>5} s  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>3} faults  healed in {:>3} s  {:016x}  {}",
-        report.steps, report.seconds, counts.commits, counts.accepted, counts.refused, counts.unknown, counts.kills,
-        counts.faults, counts.healing, report.fingerprint, if report.complaints.is_empty() { "ok" } else { "WRONG" },
+        report.steps,
+        report.seconds,
+        counts.commits,
+        counts.accepted,
+        counts.refused,
+        counts.unknown,
+        counts.kills,
+        counts.faults,
+        counts.healing,
+        report.fingerprint,
+        if report.complaints.is_empty() { "ok" } else { "WRONG" },
     );
     if !report.complaints.is_empty() {
         explain(args, &report);
@@ -134,7 +146,8 @@ fn explain(args: &Args, report: &Report) {
         report.lines[skip..].iter().for_each(|line| println!("{line}"));
     }
     report.complaints.iter().for_each(|complaint| println!("  wrong: {complaint}"));
-    let plant = args.plant.and_then(|plant| plant.to_possible_value()).map(|plant| format!(" --plant {}", plant.get_name()));
+    let plant =
+        args.plant.and_then(|plant| plant.to_possible_value()).map(|plant| format!(" --plant {}", plant.get_name()));
     println!("  again: cargo xtask sim --scenario churn --seed {}{} --verbose", report.seed, plant.unwrap_or_default());
 }
 
@@ -160,7 +173,7 @@ impl Total {
 
     fn print(&self, took: Duration) {
         let minutes = took.as_secs_f64() / 60.0;
-        println!("\n{:>8}  {}", "kills", "interrupted");
+        println!("\n   kills  interrupted");
         for (what, count) in &self.interrupted {
             println!("{count:>8}  {what}");
         }

@@ -96,7 +96,8 @@ impl Net {
         let calls: Vec<Arc<Call>> = {
             let mut inside = self.inside.lock();
             inside.listeners.retain(|_, (of, _)| *of != process);
-            let broken: Vec<u64> = inside.calls.iter().filter(|(_, call)| call.is_between(process)).map(|(id, _)| *id).collect();
+            let broken: Vec<u64> =
+                inside.calls.iter().filter(|(_, call)| call.is_between(process)).map(|(id, _)| *id).collect();
             broken.iter().filter_map(|id| inside.calls.remove(id)).collect()
         };
         for call in calls {
@@ -117,7 +118,8 @@ impl Net {
         let drawn = self.rng.lock().span_nanos(DELAY_US.0, DELAY_US.1);
         let now = self.exec.now();
         let inside = self.inside.lock();
-        let stall = names.iter().filter_map(|name| inside.stalled.get(*name)).map(|until| until.saturating_sub(now)).max();
+        let stall =
+            names.iter().filter_map(|name| inside.stalled.get(*name)).map(|until| until.saturating_sub(now)).max();
         drawn + stall.unwrap_or(0)
     }
 

@@ -39,7 +39,8 @@ fn nothing_leaks_and_all_work_ends() {
 
 #[test]
 fn replying_before_the_sync_is_found() {
-    let found = (0..PLANTED_SEEDS).any(|seed| !run::churn(seed, Some(Plant::ReplyBeforeSync), false).complaints.is_empty());
+    let found =
+        (0..PLANTED_SEEDS).any(|seed| !run::churn(seed, Some(Plant::ReplyBeforeSync), false).complaints.is_empty());
     assert!(found, "the planted bug survived {PLANTED_SEEDS} seeds");
 }
 

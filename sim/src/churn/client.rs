@@ -54,7 +54,7 @@ fn cx(control: &Control, request: &str) -> Cx {
 }
 
 fn request_id(rng: &mut Rng) -> String {
-    format!("req-{:016x}", rng.next())
+    format!("req-{:016x}", rng.draw())
 }
 
 /// What an answer means to the oracle; complains of answers that this workload cannot deserve.
@@ -68,7 +68,9 @@ fn judge<T>(storm: &Storm, client: usize, what: &str, name: &str, answer: &Answe
                 AcceptError::Busy(_) | AcceptError::Network(networks::NetError::Busy(_)) => Asked::Maybe,
                 AcceptError::NotFound { .. } => {
                     if !storm.oracle.lock().may_be_gone(name) {
-                        storm.complain(format!("{name} was acknowledged, nobody asked for its deletion, and it is gone"));
+                        storm.complain(format!(
+                            "{name} was acknowledged, nobody asked for its deletion, and it is gone"
+                        ));
                     }
                     Asked::No
                 }

@@ -109,7 +109,11 @@ fn driver(storm: &Storm, rng: &mut Rng) {
 
 fn disk(storm: &Storm, rng: &mut Rng, agents: usize) {
     let (number, full) = (rng.index(agents), rng.chance(1, 2));
-    note(storm, &Who::Agent(number).to_string(), if full { "no space for the next append" } else { "the next append fails" });
+    note(
+        storm,
+        &Who::Agent(number).to_string(),
+        if full { "no space for the next append" } else { "the next append fails" },
+    );
     storm.cell.disk(number).fail_next(full);
 }
 

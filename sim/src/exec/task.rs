@@ -20,7 +20,7 @@ pub(super) struct TaskWaker {
 }
 
 impl TaskWaker {
-    pub(super) fn new(id: u64, ready: &Arc<Mutex<Ready>>) -> Waker {
+    pub(super) fn waker(id: u64, ready: &Arc<Mutex<Ready>>) -> Waker {
         Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(ready) }))
     }
 }

@@ -11,7 +11,8 @@ use super::Scene;
 use crate::churn::Asked;
 
 pub(super) fn check(scene: &Scene<'_>) -> Vec<String> {
-    let by_name: BTreeMap<&str, &Server> = scene.servers.values().map(|server| (server.name.as_str(), server)).collect();
+    let by_name: BTreeMap<&str, &Server> =
+        scene.servers.values().map(|server| (server.name.as_str(), server)).collect();
     let mut complaints = Vec::new();
     if by_name.len() != scene.servers.len() {
         complaints.push("one request has made several servers".to_owned());

@@ -23,7 +23,9 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<String> {
             }
         }
         let server = port.server().and_then(|guest| scene.servers.get(&guest));
-        if server.is_none_or(|server| matches!(server.state, VmState::Building | VmState::Error) && server.node.is_none()) {
+        if server
+            .is_none_or(|server| matches!(server.state, VmState::Building | VmState::Error) && server.node.is_none())
+        {
             complaints.push(format!("the port {} has no server", port.id));
         }
     }

@@ -52,6 +52,12 @@ fn differs(server: &Server, there: Option<(&str, Observed)>) -> Option<String> {
         }
     };
     (!agrees).then(|| {
-        format!("{} is {} in run {} on {:?}, and there is {there:?}", server.name, server.vm_state(), server.run, server.node)
+        format!(
+            "{} is {} in run {} on {:?}, and there is {there:?}",
+            server.name,
+            server.vm_state(),
+            server.run,
+            server.node
+        )
     })
 }
