@@ -103,7 +103,9 @@ impl Cell {
 
     /// Waits until no agent runs.
     pub fn agent_ends(&self) {
-        until("the agent process ends", ENDS_WITHIN, || self.agent_pid().map_or(Ok(()), |pid| Err(format!("{pid} runs"))));
+        until("the agent process ends", ENDS_WITHIN, || {
+            self.agent_pid().map_or(Ok(()), |pid| Err(format!("{pid} runs")))
+        });
     }
 
     /// An operator's command, as JSON.
@@ -140,12 +142,17 @@ impl Cell {
             let works = self.try_operator(&["work", "list"])?;
             let nodes = self.try_operator(&["node", "list"])?;
             let zero = |node: &Value| {
-                let amounts = node["amounts"].as_array().is_some_and(|all| all.iter().all(|amount| amount["used"] == 0));
+                let amounts =
+                    node["amounts"].as_array().is_some_and(|all| all.iter().all(|amount| amount["used"] == 0));
                 amounts && node["servers"] == 0 && node["unknown_guests"] == Value::Array(Vec::new())
             };
             let idle = works == Value::Array(Vec::new()) && nodes.as_array().is_some_and(|all| all.iter().all(zero));
             let guests = self.guests();
-            if idle && guests.is_empty() { Ok(()) } else { Err(format!("works {works}\nnodes {nodes}\nguests {guests:?}")) }
+            if idle && guests.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("works {works}\nnodes {nodes}\nguests {guests:?}"))
+            }
         });
     }
 

@@ -20,4 +20,4 @@ pub use cell::Cell;
 pub use client::{Answer, Client};
 pub use process::{Process, free_port, signal, written_bytes};
 pub use rustix::process::Signal;
-pub use wait::until;
+pub use wait::{unchanged, until};

@@ -51,7 +51,11 @@ impl Records {
     /// Counters under any of these prefixes that are not zero.
     pub fn held(&self, prefixes: &[&str]) -> BTreeMap<&str, i64> {
         let of = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
-        self.counters.iter().filter(|(key, held)| of(key) && **held != 0).map(|(key, held)| (key.as_str(), *held)).collect()
+        self.counters
+            .iter()
+            .filter(|(key, held)| of(key) && **held != 0)
+            .map(|(key, held)| (key.as_str(), *held))
+            .collect()
     }
 
     /// Works that were in flight: how many of each kind had how many entries in their journal.

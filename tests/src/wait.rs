@@ -19,3 +19,19 @@ pub fn until<T>(what: &str, bound: Duration, mut ask: impl FnMut() -> Result<T, 
         }
     }
 }
+
+/// Waits until `sample` has been the same for `span`. With a `bound` hardly longer than that: it must not change at all.
+///
+/// # Panics
+/// If that takes longer than `bound`.
+pub fn unchanged<T: PartialEq + std::fmt::Debug>(what: &str, span: Duration, bound: Duration, sample: impl Fn() -> T) {
+    let mut last = (sample(), Instant::now());
+    until(what, bound, || {
+        let now = sample();
+        if now != last.0 {
+            let before = std::mem::replace(&mut last, (now, Instant::now()));
+            return Err(format!("it was {:?} and then {:?}", before.0, last.0));
+        }
+        if last.1.elapsed() >= span { Ok(()) } else { Err(format!("{:?} for {:?}", last.0, last.1.elapsed())) }
+    });
+}

@@ -67,7 +67,11 @@ impl Home {
         let dir = fs::canonicalize(dir).with_context(|| format!("there is no cell in {}", dir.display()))?;
         let file = dir.join("cell.json");
         let text = fs::read_to_string(&file).with_context(|| {
-            format!("there is no cell in {} (cannot read {}); `mainstay dev --home` makes one", dir.display(), file.display())
+            format!(
+                "there is no cell in {} (cannot read {}); `mainstay dev --home` makes one",
+                dir.display(),
+                file.display()
+            )
         })?;
         let cell = serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
         Ok(Home { dir, cell })
@@ -211,7 +215,7 @@ impl Home {
         write_private(&file, serde_json::to_string(&note)?.as_bytes())
     }
 
-    /// The control processes that were started last.
+    /// The control processes that run.
     pub fn processes(&self) -> anyhow::Result<Vec<rpc::Target>> {
         let mut found = Vec::new();
         let run = self.dir.join("run");
@@ -222,7 +226,8 @@ impl Home {
             let Some((role, name)) = stem.split_once('-') else { continue };
             let Ok(role) = role.parse::<Role>() else { continue };
             let Ok(note) = serde_json::from_slice::<Note>(&fs::read(&path)?) else { continue };
-            if role != Role::Agent {
+            // What was killed could not take its note away.
+            if role != Role::Agent && Path::new("/proc").join(note.pid.to_string()).exists() {
                 found.push(rpc::Target { role, name: name.to_owned(), endpoint: note.endpoint });
             }
         }

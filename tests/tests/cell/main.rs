@@ -1,4 +1,9 @@
 //! Whole cells from outside: real processes of the binary, the fake driver, the public API over HTTPS.
 
+mod agent_away;
 mod boots_and_deletes;
+mod every_role_apart;
+mod idle_writes_nothing;
+mod kill9_storm;
+mod malformed;
 mod quota;

@@ -28,7 +28,10 @@ fn of_200_creates_at_once_exactly_10_are_accepted() {
     });
     let with = |status: u16| answers.iter().filter(|(answered, _)| *answered == status).count();
     assert_eq!((with(202), with(403)), (LIMIT, CLIENTS - LIMIT), "{answers:?}");
-    assert!(answers.iter().filter(|(status, _)| *status == 403).all(|(_, body)| body.contains("instances")), "{answers:?}");
+    assert!(
+        answers.iter().filter(|(status, _)| *status == 403).all(|(_, body)| body.contains("instances")),
+        "{answers:?}"
+    );
 
     let servers = admin.servers();
     assert_eq!(servers.len(), LIMIT);
