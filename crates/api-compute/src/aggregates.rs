@@ -96,7 +96,12 @@ async fn create(
 }
 
 /// `GET /os-aggregates/{id}`
-async fn show(State(cloud): Cloud, cx: RequestCx, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+async fn show(
+    State(cloud): Cloud,
+    cx: RequestCx,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
     common::admin(&caller, "os_compute_api:os-aggregates:show")?;
     let found = cloud.view.read(|reader| aggregate::required(reader, &id)).await?;
     let (aggregate, _) = found.map_err(fault::accept)?;
@@ -173,7 +178,9 @@ fn metadata(mut object: Object) -> Result<BTreeMap<String, Option<String>>, Faul
     let mut out = BTreeMap::new();
     for name in object.names() {
         if name.is_empty() || name.chars().count() > 255 {
-            return Err(Fault::bad_request("Invalid input for field/attribute metadata: keys have 1 to 255 characters"));
+            return Err(Fault::bad_request(
+                "Invalid input for field/attribute metadata: keys have 1 to 255 characters",
+            ));
         }
         let value = object.given(&name).map(|value| text(value, "metadata", 0, 255)).transpose()?;
         out.insert(name, value);
@@ -189,9 +196,9 @@ async fn cache_images(cx: RequestCx, caller: Caller) -> Result<(), Fault> {
 }
 
 async fn by_zone(cloud: &Compute) -> Result<BTreeMap<String, Vec<Node>>, Fault> {
-    let nodes = cloud.view.read(|reader| {
-        reader.all::<Node>().map(|found| found.map(|(node, _)| node)).collect::<Result<Vec<_>, _>>()
-    });
+    let nodes = cloud
+        .view
+        .read(|reader| reader.all::<Node>().map(|found| found.map(|(node, _)| node)).collect::<Result<Vec<_>, _>>());
     let mut zones: BTreeMap<String, Vec<Node>> = BTreeMap::new();
     for node in nodes.await?? {
         zones.entry(node.zone.clone()).or_default().push(node);
@@ -207,7 +214,8 @@ fn zone_state(nodes: &[Node]) -> Value {
 async fn zones(State(cloud): Cloud, caller: Caller) -> Result<Json<Value>, Fault> {
     caller.project()?;
     let zones = by_zone(&cloud).await?;
-    let shown = zones.iter().map(|(name, nodes)| json!({ "zoneName": name, "zoneState": zone_state(nodes), "hosts": null }));
+    let shown =
+        zones.iter().map(|(name, nodes)| json!({ "zoneName": name, "zoneState": zone_state(nodes), "hosts": null }));
     Ok(Json(json!({ "availabilityZoneInfo": shown.collect::<Vec<_>>() })))
 }
 
@@ -217,7 +225,8 @@ async fn zones_in_detail(State(cloud): Cloud, cx: RequestCx, caller: Caller) -> 
     let zones = by_zone(&cloud).await?;
     let up = attending(&cloud, &cx).await.unwrap_or_default();
     let host = |node: &Node| {
-        let service = json!({ "available": node.disabled.is_none(), "active": up.contains(&node.name), "updated_at": null });
+        let service =
+            json!({ "available": node.disabled.is_none(), "active": up.contains(&node.name), "updated_at": null });
         (node.name.clone(), json!({ "nova-compute": service }))
     };
     let shown = zones.iter().map(|(name, nodes)| {

@@ -166,7 +166,12 @@ fn sort(flavors: &mut [Flavor], key: &str) -> Result<(), Fault> {
 }
 
 /// `GET /flavors/{id}`
-async fn show(State(cloud): Cloud, cx: RequestCx, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+async fn show(
+    State(cloud): Cloud,
+    cx: RequestCx,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
     let flavor = cloud.view.read(|reader| visible(reader, &caller, &id)).await??;
     Ok(Json(json!({ "flavor": whole(&flavor, &cx) })))
 }

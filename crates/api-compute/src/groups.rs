@@ -123,7 +123,12 @@ async fn create(
 }
 
 /// `GET /os-server-groups/{id}`
-async fn show(State(cloud): Cloud, cx: RequestCx, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+async fn show(
+    State(cloud): Cloud,
+    cx: RequestCx,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
     let found = cloud.view.read(|reader| {
         let (group, _) = group::visible(reader, &caller, &id).map_err(fault::accept)?;
         shown(reader, &group, cx.microversion)

@@ -258,8 +258,17 @@ async fn statistics(State(cloud): Cloud, cx: RequestCx, caller: Caller) -> Resul
     let shown: Vec<Value> = found.iter().map(|one| one.whole(cx.microversion)).collect();
     let mut out = json!({ "count": shown.len() });
     for name in [
-        "vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb", "local_gb_used", "free_disk_gb",
-        "disk_available_least", "current_workload", "running_vms",
+        "vcpus",
+        "vcpus_used",
+        "memory_mb",
+        "memory_mb_used",
+        "free_ram_mb",
+        "local_gb",
+        "local_gb_used",
+        "free_disk_gb",
+        "disk_available_least",
+        "current_workload",
+        "running_vms",
     ] {
         out[name] = json!(shown.iter().filter_map(|one| one[name].as_u64()).sum::<u64>());
     }

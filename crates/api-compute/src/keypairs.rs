@@ -80,7 +80,9 @@ async fn create(
         match object.text("type", 1, 16)?.as_deref() {
             None | Some("ssh") => {}
             Some(other) => {
-                return Err(Fault::bad_request(format!("Keypairs of the type {other} are not supported by this cloud.")));
+                return Err(Fault::bad_request(format!(
+                    "Keypairs of the type {other} are not supported by this cloud."
+                )));
             }
         }
     }

@@ -26,11 +26,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use ::servers::Servers;
 use api::{Dialect, Microversion, Routes};
 use identity::Identity;
 use images::Images;
 use networks::Networks;
-use ::servers::Servers;
 use store::View;
 use telemetry::Ring;
 use world::World;
@@ -69,7 +69,9 @@ pub fn discovery() -> Routes<Arc<Compute>> {
 
 /// The API: for `/compute/v2.1`.
 pub fn routes() -> Routes<Arc<Compute>> {
-    Routes::new(Dialect::Nova).microversions("compute", VERSION_MIN, VERSION_MAX).get("/", versions::v2_1)
+    Routes::new(Dialect::Nova)
+        .microversions("compute", VERSION_MIN, VERSION_MAX)
+        .get("/", versions::v2_1)
         .merge(servers::routes())
         .merge(flavors::routes())
         .merge(keypairs::routes())

@@ -44,9 +44,9 @@ fn shown(node: &Node, up: &BTreeSet<String>, version: Microversion) -> Value {
 }
 
 async fn nodes(cloud: &Compute) -> Result<Vec<Node>, Fault> {
-    let nodes = cloud.view.read(|reader| {
-        reader.all::<Node>().map(|found| found.map(|(node, _)| node)).collect::<Result<Vec<_>, _>>()
-    });
+    let nodes = cloud
+        .view
+        .read(|reader| reader.all::<Node>().map(|found| found.map(|(node, _)| node)).collect::<Result<Vec<_>, _>>());
     Ok(nodes.await??)
 }
 
@@ -80,7 +80,11 @@ async fn update(
 ) -> Result<Json<Value>, Fault> {
     common::admin(&caller, "os_compute_api:os-services:update")?;
     let body = Object::new(body, "body")?;
-    if cx.microversion.at_least(2, 53) { by_id(&cloud, &cx, &what, body).await } else { by_verb(&cloud, &cx, &what, body).await }
+    if cx.microversion.at_least(2, 53) {
+        by_id(&cloud, &cx, &what, body).await
+    } else {
+        by_verb(&cloud, &cx, &what, body).await
+    }
 }
 
 async fn by_id(cloud: &Compute, cx: &RequestCx, id: &str, mut body: Object) -> Result<Json<Value>, Fault> {
@@ -100,7 +104,11 @@ async fn by_id(cloud: &Compute, cx: &RequestCx, id: &str, mut body: Object) -> R
             return Err(Fault::bad_request("Specifying disabled_reason when status is enabled is not allowed."));
         }
         (Some(_), _) => return Err(Fault::bad_request("Invalid input for field/attribute status")),
-        (None, _) => return Err(Fault::bad_request("No updates were requested. Fields 'status' or 'forced_down' should be specified.")),
+        (None, _) => {
+            return Err(Fault::bad_request(
+                "No updates were requested. Fields 'status' or 'forced_down' should be specified.",
+            ));
+        }
     };
     let node = set(cloud, cx, &node.name, disabled.as_deref()).await?;
     let up = attending(cloud, cx).await.unwrap_or_default();

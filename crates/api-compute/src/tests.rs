@@ -73,7 +73,11 @@ async fn a_body_that_is_wrong_is_refused_with_the_right_status() {
         ("2.96", json!({ "user_data": "not base64!" }), 400),
         ("2.96", json!({ "min_count": 3, "max_count": 2 }), 400),
         ("2.96", json!({ "personality": [] }), 400),
-        ("2.96", json!({ "block_device_mapping_v2": [{ "boot_index": 0, "source_type": "volume", "uuid": "x" }] }), 400),
+        (
+            "2.96",
+            json!({ "block_device_mapping_v2": [{ "boot_index": 0, "source_type": "volume", "uuid": "x" }] }),
+            400,
+        ),
         ("2.96", json!({ "availability_zone": "nova:node-1" }), 403),
         ("2.96", json!({ "security_groups": [{ "name": "none" }] }), 400),
         ("2.96", json!({ "max_count": 11, "min_count": 11 }), 403),
@@ -116,7 +120,8 @@ async fn lists_are_filtered_sorted_and_paged() {
         (ADMIN, "?all_tenants=true&host=node-1", ""),
     ] {
         let body = cloud.get(who, "2.1", &format!("/servers/detail{query}")).await.is(200);
-        let names: Vec<&str> = body["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> =
+            body["servers"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
         assert_eq!(names.join(" "), want, "{who} {query}");
     }
     let page = cloud.get(BLUE, "2.1", "/servers?limit=1").await.is(200);
@@ -236,7 +241,10 @@ async fn keys_groups_and_quotas_are_kept() {
     let group = json!({ "server_group": { "name": "g", "policy": "anti-affinity" } });
     let made = cloud.send(BLUE, "2.64", "POST", "/os-server-groups", group).await.is(200)["server_group"].clone();
     let id = made["id"].as_str().unwrap();
-    assert_eq!(cloud.get(BLUE, "2.1", &format!("/os-server-groups/{id}")).await.is(200)["server_group"]["policies"], json!(["anti-affinity"]));
+    assert_eq!(
+        cloud.get(BLUE, "2.1", &format!("/os-server-groups/{id}")).await.is(200)["server_group"]["policies"],
+        json!(["anti-affinity"])
+    );
     let soft = json!({ "server_group": { "name": "g", "policies": ["soft-affinity"] } });
     cloud.send(BLUE, "2.14", "POST", "/os-server-groups", soft).await.is(400);
     cloud.send("red:member", "2.1", "DELETE", &format!("/os-server-groups/{id}"), Value::Null).await.is(404);

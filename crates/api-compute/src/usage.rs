@@ -20,9 +20,7 @@ const SPAN_US: u64 = 28 * 24 * 3600 * 1_000_000;
 const PAGE_ENTRIES_MAX: usize = 1000;
 
 pub(crate) fn routes() -> Routes<Arc<Compute>> {
-    Routes::new(Dialect::Nova)
-        .get("/os-simple-tenant-usage", list)
-        .get("/os-simple-tenant-usage/{project}", show)
+    Routes::new(Dialect::Nova).get("/os-simple-tenant-usage", list).get("/os-simple-tenant-usage/{project}", show)
 }
 
 struct Span {

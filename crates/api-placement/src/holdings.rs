@@ -87,7 +87,8 @@ pub(crate) async fn usages(
     since(version, 9)?;
     let parameter = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let project = parameter("project_id");
-    let project = project.ok_or_else(|| Fault::bad_request("Invalid query string parameters: 'project_id' is a required property"))?;
+    let project = project
+        .ok_or_else(|| Fault::bad_request("Invalid query string parameters: 'project_id' is a required property"))?;
     let own = caller.project.as_ref().is_some_and(|scope| scope.id.as_str() == project);
     if !(own && caller.has_role("reader")) {
         admin(&caller, "placement:usages")?;
@@ -95,9 +96,10 @@ pub(crate) async fn usages(
     let user = parameter("user_id");
     let kind = parameter("consumer_type").filter(|_| version.at_least(1, 38));
     let all = view.read(claims).await??;
-    let mine = all.iter().map(|(claim, _)| claim).filter(|claim| {
-        claim.project == project && user.as_ref().is_none_or(|user| claim.user == *user)
-    });
+    let mine = all
+        .iter()
+        .map(|(claim, _)| claim)
+        .filter(|claim| claim.project == project && user.as_ref().is_none_or(|user| claim.user == *user));
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     let mut consumers = 0;
     for claim in mine.filter(|_| kind.as_deref().is_none_or(|kind| kind == "INSTANCE" || kind == "all")) {

@@ -73,7 +73,9 @@ pub(crate) async fn list(
         }
     }
     let fits = |provider: &Provider| {
-        pairs.iter().all(|(name, value)| if name == "name" { provider.name == *value } else { provider.id.to_string() == *value })
+        pairs.iter().all(
+            |(name, value)| if name == "name" { provider.name == *value } else { provider.id.to_string() == *value },
+        )
     };
     let found = view.read(|reader| {
         let all = reader.all::<Provider>().map(|found| found.map_err(Fault::from));

@@ -28,7 +28,12 @@ pub enum Next {
 enum Mode {
     Forward,
     /// Undo steps `at`, `at - 1`, … down to `down_to`; then go forward from there, or give up.
-    Undo { at: Option<usize>, down_to: usize, resume: bool, reason: String },
+    Undo {
+        at: Option<usize>,
+        down_to: usize,
+        resume: bool,
+        reason: String,
+    },
 }
 
 /// A work's position.
@@ -132,7 +137,8 @@ mod tests {
     /// Plays `journal` (`d0` done, `p1` progress, `f2` failed dirty, `c2` failed clean, `c2>1` resume at 1, `u1` undone)
     /// on three steps and tells what comes next.
     fn check(journal: &str, want: &str) {
-        let entries: Vec<JournalEntry> = journal.split_whitespace().enumerate().map(|(at, word)| entry(at, word)).collect();
+        let entries: Vec<JournalEntry> =
+            journal.split_whitespace().enumerate().map(|(at, word)| entry(at, word)).collect();
         let progress = Progress::replay(3, &entries);
         let got = match progress.next() {
             Next::Run(step) => format!("run {step}"),

@@ -212,12 +212,12 @@ pub(crate) trait Steps: Send + Sync {
     async fn run(&self, step: usize, cx: &StepCx, state: &mut Bytes) -> Result<Advance, StepError>;
     async fn undo(&self, step: usize, cx: &StepCx, state: &mut Bytes) -> Result<Txn, StepError>;
     async fn failing(&self, cx: &StepCx, state: &mut Bytes, reason: &str) -> Result<Txn, StepError>;
-    async fn ended(&self, cx: &StepCx, state: &Bytes, outcome: &Outcome, times: &[StepTime])
-    -> Result<Txn, StepError>;
+    async fn ended(&self, cx: &StepCx, state: &Bytes, outcome: &Outcome, times: &[StepTime]) -> Result<Txn, StepError>;
 }
 
 fn read<S: Message + Default>(state: &Bytes) -> Result<S, StepError> {
-    S::decode(state.clone()).map_err(|error| StepError::Retry { reason: format!("damaged state: {error}"), unknown: true })
+    S::decode(state.clone())
+        .map_err(|error| StepError::Retry { reason: format!("damaged state: {error}"), unknown: true })
 }
 
 #[async_trait]
@@ -255,13 +255,7 @@ impl<S: Message + Default + 'static> Steps for Typed<S> {
         Ok(txn)
     }
 
-    async fn ended(
-        &self,
-        cx: &StepCx,
-        state: &Bytes,
-        outcome: &Outcome,
-        times: &[StepTime],
-    ) -> Result<Txn, StepError> {
+    async fn ended(&self, cx: &StepCx, state: &Bytes, outcome: &Outcome, times: &[StepTime]) -> Result<Txn, StepError> {
         self.conclusion.ended(cx, &read(state)?, outcome, times).await
     }
 }

@@ -70,8 +70,12 @@ fn start_agents(world: &World, home: &Home, control: &Target) {
         world.spawn("agent process", async move {
             loop {
                 match agent_process(&home, &control, &nodes).await {
-                    Ok(status) => tracing::warn!(nodes = nodes.join(","), %status, "an agent process ended; it is started again"),
-                    Err(error) => tracing::error!(nodes = nodes.join(","), %error, "an agent process cannot be started"),
+                    Ok(status) => {
+                        tracing::warn!(nodes = nodes.join(","), %status, "an agent process ended; it is started again")
+                    }
+                    Err(error) => {
+                        tracing::error!(nodes = nodes.join(","), %error, "an agent process cannot be started")
+                    }
                 }
                 own.sleep(RESTART_PAUSE).await;
             }

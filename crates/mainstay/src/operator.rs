@@ -85,7 +85,10 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> Status {
 
 #[async_trait::async_trait]
 impl OperatorService for Operator {
-    async fn get_status(&self, _: Request<wire::GetStatusRequest>) -> Result<Response<wire::GetStatusResponse>, Status> {
+    async fn get_status(
+        &self,
+        _: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
         let inner = &self.0;
         let counted = inner.view.read(|reader| {
             let servers = reader.range(servers::Server::all()).count();
@@ -156,7 +159,10 @@ impl OperatorService for Operator {
         Ok(Response::new(wire::RetryWorkResponse {}))
     }
 
-    async fn list_nodes(&self, _: Request<wire::ListNodesRequest>) -> Result<Response<wire::ListNodesResponse>, Status> {
+    async fn list_nodes(
+        &self,
+        _: Request<wire::ListNodesRequest>,
+    ) -> Result<Response<wire::ListNodesResponse>, Status> {
         let nodes = self.0.view.read(|reader| nodes::all(&self.0, reader)).await.map_err(unavailable)?;
         Ok(Response::new(wire::ListNodesResponse { nodes }))
     }

@@ -128,7 +128,8 @@ impl Identity {
 
 fn set_validity(params: &mut CertificateParams, now: Wall, span: Duration) {
     let at = |secs: u64| {
-        OffsetDateTime::from_unix_timestamp(i64::try_from(secs).unwrap_or(i64::MAX)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp(i64::try_from(secs).unwrap_or(i64::MAX))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     };
     params.not_before = at(now.as_secs().saturating_sub(CLOCK_SKEW_SECS));
     params.not_after = at(now.as_secs().saturating_add(span.as_secs()));

@@ -24,15 +24,8 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 7] = [
-        Role::Control,
-        Role::Store,
-        Role::Api,
-        Role::Coordinator,
-        Role::Scheduler,
-        Role::Agent,
-        Role::Operator,
-    ];
+    pub const ALL: [Role; 7] =
+        [Role::Control, Role::Store, Role::Api, Role::Coordinator, Role::Scheduler, Role::Agent, Role::Operator];
 
     /// Its name in identities, on command lines and in files.
     pub const fn as_str(self) -> &'static str {
@@ -116,7 +109,9 @@ mod tests {
     fn an_identity_survives_its_uri_and_nothing_else_is_one() {
         let identity = Identity { cell: "c1.mainstay".into(), role: Role::Agent, name: "node-7".into() };
         assert_eq!(identity.uri().parse(), Ok(identity));
-        for bad in ["spiffe://c/agent", "spiffe://c/agent/n/x", "spiffe:///agent/n", "http://c/agent/n", "spiffe://c/x/n"] {
+        for bad in
+            ["spiffe://c/agent", "spiffe://c/agent/n/x", "spiffe:///agent/n", "http://c/agent/n", "spiffe://c/x/n"]
+        {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");
         }
     }

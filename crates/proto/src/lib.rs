@@ -4,7 +4,13 @@
 //! their own (`proto::compute::state::v1`), so that the wire and the disk change independently. Nothing in here has
 //! behaviour; each edge converts to and from its own domain types in one module.
 
-#[expect(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code; the .proto files are documented")]
+#[expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated code; the .proto files are documented"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }

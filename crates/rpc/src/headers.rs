@@ -16,7 +16,8 @@ const REQUEST: &str = "x-openstack-request-id";
 pub(crate) fn write(headers: &mut HeaderMap, cx: &Cx) {
     let micros = cx.left().as_micros().max(1);
     // gRPC allows eight digits; beyond that a coarser unit.
-    let timeout = if micros < 100_000_000 { format!("{micros}u") } else { format!("{}m", (micros / 1000).min(99_999_999)) };
+    let timeout =
+        if micros < 100_000_000 { format!("{micros}u") } else { format!("{}m", (micros / 1000).min(99_999_999)) };
     let trace = format!("00-{}-{:016x}-01", cx.trace(), cx.span_id().0);
     insert(headers, TIMEOUT, &timeout);
     insert(headers, TRACE, &trace);

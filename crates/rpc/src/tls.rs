@@ -69,10 +69,9 @@ impl Credentials {
     /// How this process is called: demands a certificate of the cell from every peer.
     pub fn server_config(&self) -> Result<ServerConfig, TlsError> {
         let (chain, key) = self.chain()?;
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(self.roots()?, Self::provider())
-                .build()
-                .map_err(|error| TlsError::Verifier(error.to_string()))?;
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(self.roots()?, Self::provider())
+            .build()
+            .map_err(|error| TlsError::Verifier(error.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(Self::provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)

@@ -94,7 +94,8 @@ fn weight(host: &Host, request: &Request) -> u64 {
 
 /// FNV-1a over the host's name, seeded by the subject: cheap, and the same on every machine.
 fn tie(name: &str, subject: u64) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ subject, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ subject, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -144,8 +145,16 @@ mod tests {
     fn the_emptiest_host_comes_first_and_every_refusal_has_its_reason() {
         check(|_| {}, &["n2", "n1"], &["disabled: broken fan"]);
         check(|request| request.limit = 1, &["n2"], &["disabled: broken fan"]);
-        check(|request| *request.resources.get_mut("VCPU").unwrap() = 2, &["n2"], &["disabled: broken fan", "too little VCPU"]);
-        check(|request| *request.resources.get_mut("VCPU").unwrap() = 5, &[], &["disabled: broken fan", "too little VCPU"]);
+        check(
+            |request| *request.resources.get_mut("VCPU").unwrap() = 2,
+            &["n2"],
+            &["disabled: broken fan", "too little VCPU"],
+        );
+        check(
+            |request| *request.resources.get_mut("VCPU").unwrap() = 5,
+            &[],
+            &["disabled: broken fan", "too little VCPU"],
+        );
         check(|request| request.excluded.push("n2".into()), &["n1"], &["disabled: broken fan", "it was tried already"]);
         check(|request| request.zone = Some("elsewhere".into()), &[], &["another availability zone was asked for"]);
         check(|request| request.host = Some("n1".into()), &["n1"], &["another host was asked for"]);

@@ -94,7 +94,10 @@ pub fn service(scheduler: &Arc<Scheduler>) -> SchedulerServiceServer<impl Schedu
 
 #[async_trait::async_trait]
 impl SchedulerService for Service {
-    async fn select(&self, request: tonic::Request<wire::SelectRequest>) -> Result<Response<wire::SelectResponse>, Status> {
+    async fn select(
+        &self,
+        request: tonic::Request<wire::SelectRequest>,
+    ) -> Result<Response<wire::SelectResponse>, Status> {
         let wanted = request.into_inner();
         let given = |text: String| (!text.is_empty()).then_some(text);
         let subject = wanted.subject.iter().take(8).fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));

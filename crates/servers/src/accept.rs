@@ -315,7 +315,9 @@ impl Servers {
                     let wanted = delta.unsigned_abs();
                     return Err(match quota::parse_used_key(&key) {
                         Some((_, resources)) => AcceptError::OverQuota { resources, wanted, used: current, limit },
-                        None => networks::NetError::of_commit(CommitError::OverLimit { key, current, delta, limit }).into(),
+                        None => {
+                            networks::NetError::of_commit(CommitError::OverLimit { key, current, delta, limit }).into()
+                        }
                     });
                 }
                 Err(CommitError::Unknown { reason }) => {

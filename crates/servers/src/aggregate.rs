@@ -205,11 +205,15 @@ fn move_hosts(reader: &Reader<'_>, old: &Aggregate, new: &Aggregate, txn: &mut T
         // A node that is gone has no zone to keep.
         let Some((mut node, revision)) = reader.get::<Node>(name)? else { continue };
         let own = new.zone.as_ref().filter(|_| new.hosts.contains(name));
-        let other = others.iter().find(|aggregate| aggregate.hosts.contains(name)).and_then(|found| found.zone.as_ref());
+        let other =
+            others.iter().find(|aggregate| aggregate.hosts.contains(name)).and_then(|found| found.zone.as_ref());
         if let (Some(own), Some(other)) = (own, other)
             && own != other
         {
-            let text = format!("Cannot perform action on aggregate {}: Host {name} already in availability zone {other}", new.id);
+            let text = format!(
+                "Cannot perform action on aggregate {}: Host {name} already in availability zone {other}",
+                new.id
+            );
             return Err(AcceptError::Conflict(text));
         }
         let zone = own.or(other).map_or(DEFAULT_ZONE, String::as_str);

@@ -90,7 +90,9 @@ pub fn network_data(ports: &[Port], subnets: &[Subnet]) -> Value {
                 "ip_address": fixed.address.to_string(), "netmask": subnet.cidr.netmask().to_string(),
                 "routes": routes, "network_id": port.network.to_string(),
             }));
-            services.extend(subnet.name_servers.iter().map(|server| json!({ "type": "dns", "address": server.to_string() })));
+            services.extend(
+                subnet.name_servers.iter().map(|server| json!({ "type": "dns", "address": server.to_string() })),
+            );
         }
     }
     json!({ "links": links, "networks": nets, "services": services })

@@ -90,7 +90,12 @@ impl Pusher {
         }
     }
 
-    async fn catch_up(&self, seen: Revision, tracker: &mut Tracker, pending: &mut Affected) -> Result<Revision, String> {
+    async fn catch_up(
+        &self,
+        seen: Revision,
+        tracker: &mut Tracker,
+        pending: &mut Affected,
+    ) -> Result<Revision, String> {
         let newest = self.view.revision();
         if newest <= seen {
             return Ok(seen);

@@ -42,7 +42,10 @@ pub(super) async fn act(
         "removeTenantAccess" => false,
         other => return Err(Fault::bad_request(format!("There is no such action: {other}"))),
     };
-    common::admin(&caller, &format!("os_compute_api:os-flavor-access:{}", if add { "add_tenant_access" } else { "remove_tenant_access" }))?;
+    common::admin(
+        &caller,
+        &format!("os_compute_api:os-flavor-access:{}", if add { "add_tenant_access" } else { "remove_tenant_access" }),
+    )?;
     let mut object = Object::new(value, &verb)?;
     let text = object.required_text("tenant", 1, 255)?;
     object.end()?;
@@ -54,7 +57,8 @@ pub(super) async fn act(
             return Err(AcceptError::Conflict("Can not add access to a public flavor.".into()));
         }
         if add && !flavor.access.insert(project.clone()) {
-            let text = format!("Flavor access already exists for flavor {} and project {project} combination.", flavor.id);
+            let text =
+                format!("Flavor access already exists for flavor {} and project {project} combination.", flavor.id);
             return Err(AcceptError::Conflict(text));
         }
         if !add && !flavor.access.remove(&project) {

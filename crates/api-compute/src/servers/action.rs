@@ -158,8 +158,7 @@ impl At<'_> {
         ];
         changes.extend(properties.into_iter().map(|(name, value)| Change::SetProperty(name, value)));
         let owner = images::Project::new(self.caller.project()?.as_str());
-        let viewer =
-            Viewer { project: Some(owner.clone()), admin: self.caller.is_admin(), writes: true };
+        let viewer = Viewer { project: Some(owner.clone()), admin: self.caller.is_admin(), writes: true };
         let (call, mut span) = self.cloud.open(self.cx, "createImage", Some(self.id));
         let made = span.note(self.cloud.images.create(&viewer, owner, None, changes).await).map_err(image)?;
         let ask = Ask::Snapshot { image: made.id };
@@ -264,7 +263,10 @@ impl At<'_> {
         object.end()?;
         let reset = |server: &mut Server| {
             if state == VmState::Active && server.node.is_none() {
-                return Err(AcceptError::Conflict(format!("Instance {} is on no host: it cannot be active", server.id)));
+                return Err(AcceptError::Conflict(format!(
+                    "Instance {} is on no host: it cannot be active",
+                    server.id
+                )));
             }
             server.state = state;
             if state == VmState::Active {

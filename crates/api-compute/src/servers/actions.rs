@@ -122,7 +122,8 @@ pub(crate) async fn show(
     let version = cx.microversion;
     let (server, actions) = cloud.view.read(|reader| found(reader, &caller, version, &id)).await??;
     let action = actions.iter().find(|action| action.request_id == request);
-    let action = action.ok_or_else(|| Fault::not_found(format!("Action for request_id {request} on instance {id} not found")))?;
+    let action = action
+        .ok_or_else(|| Fault::not_found(format!("Action for request_id {request} on instance {id} not found")))?;
     let mut out = summary(action, version);
     if caller.is_admin() || version.at_least(2, 51) {
         let events = action.steps.iter().map(|step| event(step, server.as_ref(), &caller, version));

@@ -164,9 +164,7 @@ fn hints(body: &mut Object) -> Result<Option<String>, Fault> {
 fn flavor(server: &mut Object) -> Result<String, Fault> {
     match server.take("flavorRef") {
         Some(Value::Number(number)) => Ok(number.to_string()),
-        Some(Value::String(text)) if !text.is_empty() => {
-            Ok(text.rsplit('/').next().unwrap_or_default().to_owned())
-        }
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.rsplit('/').next().unwrap_or_default().to_owned()),
         _ => Err(Fault::bad_request("Invalid input for field/attribute flavorRef: it must name a flavor")),
     }
 }
@@ -187,7 +185,8 @@ fn image(server: &mut Object) -> Result<String, Fault> {
 /// The image of a block device mapping that means what every server has anyway: an image on the node's own disk.
 fn boot_image(server: &mut Object) -> Result<Option<String>, Fault> {
     let Some(list) = server.objects("block_device_mapping_v2")? else { return Ok(None) };
-    let unsupported = || Fault::bad_request("Block Device Mapping is Invalid: this cloud has no volumes yet; boot from an image.");
+    let unsupported =
+        || Fault::bad_request("Block Device Mapping is Invalid: this cloud has no volumes yet; boot from an image.");
     let mut image = None;
     for mut disk in list {
         let source = disk.optional_text("source_type", 1, 32)?;
@@ -214,10 +213,14 @@ fn boot_image(server: &mut Object) -> Result<Option<String>, Fault> {
 
 fn refuse_unknown_disks(server: &mut Object, version: Microversion) -> Result<(), Fault> {
     if server.list("block_device_mapping")?.is_some_and(|list| !list.is_empty()) {
-        return Err(Fault::bad_request("Block Device Mapping is Invalid: this cloud has no volumes yet; boot from an image."));
+        return Err(Fault::bad_request(
+            "Block Device Mapping is Invalid: this cloud has no volumes yet; boot from an image.",
+        ));
     }
     if !version.at_least(2, 57) && server.list("personality")?.is_some_and(|list| !list.is_empty()) {
-        return Err(Fault::bad_request("Files cannot be put into a server: give user data, or use an image that has them."));
+        return Err(Fault::bad_request(
+            "Files cannot be put into a server: give user data, or use an image that has them.",
+        ));
     }
     if version.at_least(2, 63) && server.given("trusted_image_certificates").is_some() {
         return Err(Fault::bad_request("Image signatures cannot be verified by this cloud."));
@@ -239,7 +242,9 @@ fn networks(server: &mut Object, version: Microversion) -> Result<(Wanted, bool)
             let cards = list.into_iter().map(|value| card(Object::new(value, "networks")?, version));
             Ok((Wanted::Cards(cards.collect::<Result<_, _>>()?), false))
         }
-        Some(_) => Err(Fault::bad_request("Invalid input for field/attribute networks: it must be a list, 'auto' or 'none'")),
+        Some(_) => {
+            Err(Fault::bad_request("Invalid input for field/attribute networks: it must be a list, 'auto' or 'none'"))
+        }
     }
 }
 

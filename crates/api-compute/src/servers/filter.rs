@@ -21,26 +21,70 @@ const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
 /// Statuses that Nova knows; one that is none of these is refused since 2.38.
 const STATUSES: [&str; 20] = [
-    "ACTIVE", "BUILD", "DELETED", "ERROR", "HARD_REBOOT", "MIGRATING", "PASSWORD", "PAUSED", "REBOOT", "REBUILD",
-    "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED", "SHELVED_OFFLOADED", "SHUTOFF", "SOFT_DELETED", "SUSPENDED",
-    "UNKNOWN", "VERIFY_RESIZE",
+    "ACTIVE",
+    "BUILD",
+    "DELETED",
+    "ERROR",
+    "HARD_REBOOT",
+    "MIGRATING",
+    "PASSWORD",
+    "PAUSED",
+    "REBOOT",
+    "REBUILD",
+    "RESCUE",
+    "RESIZE",
+    "REVERT_RESIZE",
+    "SHELVED",
+    "SHELVED_OFFLOADED",
+    "SHUTOFF",
+    "SOFT_DELETED",
+    "SUSPENDED",
+    "UNKNOWN",
+    "VERIFY_RESIZE",
 ];
 
 /// Parameters that are known and filter nothing here, because no server has what they ask about.
 const WITHOUT_EFFECT: [&str; 16] = [
-    "all_tenants", "limit", "marker", "sort_key", "sort_dir", "project_id", "tenant_id", "deleted", "progress",
-    "kernel_id", "ramdisk_id", "root_device_name", "block_device_mapping", "services", "terminated_at", "soft_deleted",
+    "all_tenants",
+    "limit",
+    "marker",
+    "sort_key",
+    "sort_dir",
+    "project_id",
+    "tenant_id",
+    "deleted",
+    "progress",
+    "kernel_id",
+    "ramdisk_id",
+    "root_device_name",
+    "block_device_mapping",
+    "services",
+    "terminated_at",
+    "soft_deleted",
 ];
 
 /// What an administrator may filter by and others since 2.83 or not at all.
 const FOR_ADMINS: [&str; 17] = [
-    "host", "node", "user_id", "vm_state", "task_state", "power_state", "availability_zone", "config_drive", "key_name",
-    "hostname", "launch_index", "uuid", "reservation_id", "description", "display_description", "access_ip_v4",
+    "host",
+    "node",
+    "user_id",
+    "vm_state",
+    "task_state",
+    "power_state",
+    "availability_zone",
+    "config_drive",
+    "key_name",
+    "hostname",
+    "launch_index",
+    "uuid",
+    "reservation_id",
+    "description",
+    "display_description",
+    "access_ip_v4",
     "access_ip_v6",
 ];
-const FOR_ALL_SINCE_83: [&str; 8] = [
-    "availability_zone", "config_drive", "key_name", "power_state", "task_state", "user_id", "vm_state", "hostname",
-];
+const FOR_ALL_SINCE_83: [&str; 8] =
+    ["availability_zone", "config_drive", "key_name", "power_state", "task_state", "user_id", "vm_state", "hostname"];
 
 /// What a client wants to see.
 pub(super) struct Wish {
@@ -103,8 +147,8 @@ impl Field {
             "image" => Field::Image,
             "user_id" => Field::User,
             "reservation_id" => Field::Reservation,
-            "host" | "node" | "hostname" | "availability_zone" | "key_name" | "launch_index" | "vm_state" | "task_state"
-            | "power_state" | "access_ip_v4" | "access_ip_v6" => return Field::of_sort(name),
+            "host" | "node" | "hostname" | "availability_zone" | "key_name" | "launch_index" | "vm_state"
+            | "task_state" | "power_state" | "access_ip_v4" | "access_ip_v6" => return Field::of_sort(name),
             _ => return None,
         })
     }
@@ -132,8 +176,10 @@ impl Field {
             "access_ip_v4" => Field::AccessV4,
             "access_ip_v6" => Field::AccessV6,
             // These are known, and the same for all servers here.
-            "auto_disk_config" | "config_drive" | "ephemeral_gb" | "kernel_id" | "locked" | "locked_by" | "progress"
-            | "ramdisk_id" | "root_device_name" | "root_gb" | "terminated_at" | "vcpus" | "memory_mb" => Field::Id,
+            "auto_disk_config" | "config_drive" | "ephemeral_gb" | "kernel_id" | "locked" | "locked_by"
+            | "progress" | "ramdisk_id" | "root_device_name" | "root_gb" | "terminated_at" | "vcpus" | "memory_mb" => {
+                Field::Id
+            }
             _ => return None,
         })
     }
@@ -175,9 +221,8 @@ impl Wish {
         let all = match common::last(pairs, "all_tenants") {
             None => false,
             Some("") => true,
-            Some(word) => {
-                boolean_word(word).ok_or_else(|| Fault::bad_request(format!("Unrecognized value '{word}' for all_tenants")))?
-            }
+            Some(word) => boolean_word(word)
+                .ok_or_else(|| Fault::bad_request(format!("Unrecognized value '{word}' for all_tenants")))?,
         };
         if all && !admin {
             return Err(Fault::forbidden(

@@ -59,10 +59,13 @@ async fn list(
         .read(|reader| {
             let mut found = matching(reader, &wish)?;
             wish.sort(&mut found);
-            let paged = page.cut(found, PAGE_ENTRIES_MAX, |server| server.id.to_string()).map_err(|fault| match page.marker {
-                Some(ref marker) => Fault::bad_request(format!("marker [{marker}] not found")),
-                None => fault,
-            })?;
+            let paged =
+                page.cut(found, PAGE_ENTRIES_MAX, |server| server.id.to_string()).map_err(|fault| {
+                    match page.marker {
+                        Some(ref marker) => Fault::bad_request(format!("marker [{marker}] not found")),
+                        None => fault,
+                    }
+                })?;
             let shown = paged.entries.into_iter().map(|server| around.gather(reader, server));
             Ok::<_, Fault>((shown.collect::<Result<Vec<_>, _>>()?, paged.more))
         })

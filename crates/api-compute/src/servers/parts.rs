@@ -204,7 +204,11 @@ pub(crate) async fn remote_console(
 }
 
 /// `GET /servers/{id}/os-server-password`: what a guest would have told; none has.
-pub(crate) async fn password(State(cloud): Cloud, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+pub(crate) async fn password(
+    State(cloud): Cloud,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
     with(&cloud, &caller, &id, |_, _| Ok(())).await?;
     Ok(Json(json!({ "password": "" })))
 }

@@ -11,7 +11,7 @@ use proto::coordinator::v1::ListAttendanceRequest;
 use proto::coordinator::v1::servers_service_client::ServersServiceClient;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use servers::{Access, AcceptError, Server};
+use servers::{AcceptError, Access, Server};
 use store::Reader;
 
 use super::shown::{Around, Depth, Shown, Whole};
@@ -128,10 +128,8 @@ impl Change {
         if let Some(name) = &self.host_name {
             server.host_name.clone_from(name);
         }
-        server.access = Access {
-            v4: self.access_v4.unwrap_or(server.access.v4),
-            v6: self.access_v6.unwrap_or(server.access.v6),
-        };
+        server.access =
+            Access { v4: self.access_v4.unwrap_or(server.access.v4), v6: self.access_v6.unwrap_or(server.access.v6) };
         server.auto_disk_config = self.auto_disk_config.unwrap_or(server.auto_disk_config);
     }
 }
@@ -175,9 +173,7 @@ pub(super) fn host_name(object: &mut Object, dots: bool) -> Result<Option<String
     if good {
         return Ok(Some(name));
     }
-    Err(Fault::bad_request(format!(
-        "Invalid input for field/attribute hostname. Value: {name}. It is no host name"
-    )))
+    Err(Fault::bad_request(format!("Invalid input for field/attribute hostname. Value: {name}. It is no host name")))
 }
 
 /// `PUT /servers/{id}`

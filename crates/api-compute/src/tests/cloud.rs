@@ -121,11 +121,8 @@ impl Cloud {
         ::servers::bootstrap(&view, &world).await.unwrap();
         let image = populate(&world, &view).await;
         let ring = Ring::new(&world, "test");
-        let context = ServersContext {
-            view: Arc::clone(&view),
-            attendance: Attendance::new(),
-            peers: Arc::new(Nowhere),
-        };
+        let context =
+            ServersContext { view: Arc::clone(&view), attendance: Attendance::new(), peers: Arc::new(Nowhere) };
         let services = tonic::service::Routes::new(servers_service(&context));
         let server = rpc::Server::new(&ring, &Metrics::default(), rpc::Limits::default(), services);
         let wire = server.local(pki::Identity { cell: "cell".into(), role: Role::Api, name: "test".into() });
@@ -200,7 +197,10 @@ impl Cloud {
     /// Servers that nobody has asked to delete.
     pub(super) async fn live_servers(&self) -> usize {
         let live = |reader: &store::Reader<'_>| {
-            reader.all::<Server>().filter(|found| found.as_ref().unwrap().0.task != Some(::servers::Task::Deleting)).count()
+            reader
+                .all::<Server>()
+                .filter(|found| found.as_ref().unwrap().0.task != Some(::servers::Task::Deleting))
+                .count()
         };
         self.view.read(live).await.unwrap()
     }

@@ -75,7 +75,8 @@ async fn load<'a>(coordinator: &'a Arc<Coordinator>, id: WorkId, changed: &'a No
     if work.owner != coordinator.options.owner {
         return None;
     }
-    let Some(workflow) = coordinator.workflows.get(work.kind.as_str()).filter(|flow| flow.version == work.version) else {
+    let Some(workflow) = coordinator.workflows.get(work.kind.as_str()).filter(|flow| flow.version == work.version)
+    else {
         tracing::error!(work = %id, kind = work.kind, version = work.version, "this release does not know this workflow");
         return None;
     };
@@ -239,9 +240,7 @@ impl Drive<'_> {
         let forward_only = step >= self.workflow.no_return;
         let reason = error.to_string();
         match error {
-            StepError::Failed { clean, resume, .. } if !forward_only => {
-                self.give_up(step, clean, resume, reason).await
-            }
+            StepError::Failed { clean, resume, .. } if !forward_only => self.give_up(step, clean, resume, reason).await,
             StepError::Failed { .. } => self.pause(&reason).await,
             StepError::Retry { unknown, .. } => {
                 self.maybe_sent |= unknown;

@@ -14,8 +14,7 @@ fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
         .collect();
     let mut out = String::new();
     let mut line = |row: &[String]| {
-        let text: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let text: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         out.push_str(text.join("  ").trim_end());
         out.push('\n');
     };
@@ -58,7 +57,14 @@ pub(super) fn works(works: &[wire::Work]) -> String {
         return "no work is in flight\n".to_owned();
     }
     let row = |work: &wire::Work| {
-        vec![work.id.clone(), work.kind.clone(), work.subject.clone(), work.epoch.to_string(), state(work), work.error.clone()]
+        vec![
+            work.id.clone(),
+            work.kind.clone(),
+            work.subject.clone(),
+            work.epoch.to_string(),
+            state(work),
+            work.error.clone(),
+        ]
     };
     let rows: Vec<_> = works.iter().map(row).collect();
     columns(&["WORK", "KIND", "SUBJECT", "EPOCH", "STATE", "LAST ERROR"], &rows)

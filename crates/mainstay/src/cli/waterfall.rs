@@ -16,10 +16,8 @@ pub(super) fn draw(trace: &wire::GetTraceResponse) -> String {
         draw_action(&mut out, action);
     }
     let traces: BTreeSet<&[u8]> = trace.spans.iter().map(|span| &span.trace[..]).collect();
-    let mut groups: Vec<Vec<&Span>> = traces
-        .into_iter()
-        .map(|id| trace.spans.iter().filter(|span| span.trace == id).collect::<Vec<_>>())
-        .collect();
+    let mut groups: Vec<Vec<&Span>> =
+        traces.into_iter().map(|id| trace.spans.iter().filter(|span| span.trace == id).collect::<Vec<_>>()).collect();
     groups.sort_by_key(|spans| spans.iter().map(|span| span.start_us).min());
     for spans in groups {
         draw_spans(&mut out, &spans);

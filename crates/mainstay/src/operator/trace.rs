@@ -21,11 +21,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(super) async fn gather(inner: &Inner, subject: &str) -> Result<wire::GetTraceResponse, Status> {
     let actions = inner.view.read(|reader| actions_of(reader, subject)).await.map_err(unavailable)?;
     let mut traces: BTreeSet<TraceId> = actions.iter().map(|action| action.trace).collect();
-    let query = |trace: Option<TraceId>| Query {
-        trace,
-        request: Some(subject.to_owned()),
-        subject: Some(subject.to_owned()),
-    };
+    let query =
+        |trace: Option<TraceId>| Query { trace, request: Some(subject.to_owned()), subject: Some(subject.to_owned()) };
     let mut spans: Vec<Span> = Vec::new();
     let own = inner.ring.find(&query(None));
     traces.extend(own.iter().map(|record| record.trace));
@@ -40,7 +37,8 @@ pub(super) async fn gather(inner: &Inner, subject: &str) -> Result<wire::GetTrac
             request_id: subject.to_owned(),
             subject: subject.to_owned(),
         };
-        let wanted: Vec<Option<&TraceId>> = if traces.is_empty() { vec![None] } else { traces.iter().map(Some).collect() };
+        let wanted: Vec<Option<&TraceId>> =
+            if traces.is_empty() { vec![None] } else { traces.iter().map(Some).collect() };
         for trace in wanted {
             match ask(inner, &target, request(trace)).await {
                 Ok(found) => spans.extend(found),

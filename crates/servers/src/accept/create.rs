@@ -131,7 +131,9 @@ impl Servers {
         self.decide(cx, |reader, txn| {
             let project = project_of(caller)?;
             if !caller.may_change(&project) {
-                return Err(AcceptError::Forbidden("Policy doesn't allow this action: the role member is needed".into()));
+                return Err(AcceptError::Forbidden(
+                    "Policy doesn't allow this action: the role member is needed".into(),
+                ));
             }
             let resolved = resolve(reader, caller, &project, new)?;
             let server = record(cx, caller, project, new, resolved, (id, index, reservation));

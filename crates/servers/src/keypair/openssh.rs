@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn what_is_no_public_key_is_not_taken() {
         let zeros = format!("ssh-rsa {} someone", "A".repeat(2048));
-        for text in ["", "ssh-rsa", "ssh-rsa JUNK", "nonsense AAAA", zeros.as_str(), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"] {
+        for text in ["", "ssh-rsa", "ssh-rsa JUNK", "nonsense AAAA", zeros.as_str(), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"]
+        {
             assert_eq!(blob(text), None, "{text}");
         }
     }

@@ -73,7 +73,11 @@ impl NodesService for Service {
         enrol::enrol(world, view, &node, &told).await.map_err(not_now)?;
         let unknown = report::record(world, view, &node, &told.guests).await.map_err(not_now)?;
         for guest in &unknown {
-            tracing::warn!(node, guest = guest.guest, "a node has a guest that the cell does not know; it is left alone");
+            tracing::warn!(
+                node,
+                guest = guest.guest,
+                "a node has a guest that the cell does not know; it is left alone"
+            );
         }
         let number = attendance.arrived(&node, &told.endpoint, unknown);
         tracing::info!(node, endpoint = told.endpoint, guests = told.guests.len(), "a node attends");

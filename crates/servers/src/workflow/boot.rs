@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
 use placement::{Claim as CapacityClaim, ClaimError, Node};
-use proto::agent::v1::{Build as BuildOrder, Destroy, perform_request::Act};
+use proto::agent::v1::{Build as BuildOrder, perform_request::Act};
 use proto::compute::state::v1::ServerWorkState;
 use proto::scheduler::v1::scheduler_service_client::SchedulerServiceClient;
 use proto::scheduler::v1::{SelectRequest, SelectResponse};
@@ -90,12 +90,7 @@ impl Step<ServerWorkState> for Claim {
 }
 
 impl Claim {
-    async fn select(
-        &self,
-        cx: &StepCx,
-        server: &Server,
-        state: &ServerWorkState,
-    ) -> Result<SelectResponse, StepError> {
+    async fn select(&self, cx: &StepCx, server: &Server, state: &ServerWorkState) -> Result<SelectResponse, StepError> {
         let (group_policy, group_hosts) = cx.view.read(|reader| group_of(reader, server)).await?;
         let request = SelectRequest {
             resources: server.resources(),
@@ -144,10 +139,9 @@ fn manifest(
 ) -> Result<(Txn, Node, networks::Picked), Shortage> {
     let fatal = |error: &dyn std::fmt::Display| Shortage::Final(StepError::refused(error));
     let found = reader.get::<Node>(&host).map_err(|error| fatal(&error))?;
-    let (node, _) = found.ok_or_else(|| Shortage::Final(StepError::Retry {
-        reason: format!("the node {host} is gone"),
-        unknown: false,
-    }))?;
+    let (node, _) = found.ok_or_else(|| {
+        Shortage::Final(StepError::Retry { reason: format!("the node {host} is gone"), unknown: false })
+    })?;
     let mut txn = Txn::new();
     let claim = CapacityClaim {
         consumer: server.id.consumer(),
@@ -228,7 +222,7 @@ impl Step<ServerWorkState> for Build {
     }
 
     async fn undo(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Txn, StepError> {
-        let destroy = Act::Destroy(Destroy { networks: Vec::new() });
+        let destroy = Act::Destroy(common::destroy(cx, &state.node).await?);
         match common::order(&self.0, cx, &state.node, destroy).await? {
             Ordered::Done(_) => Ok(Txn::new()),
             Ordered::Refused(reason) | Ordered::Away(reason) => Err(StepError::Retry { reason, unknown: true }),

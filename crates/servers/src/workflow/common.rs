@@ -1,12 +1,15 @@
 //! What the steps share: reading their server, giving orders to a node, concluding an action.
 
+use std::collections::BTreeSet;
+
 use coordinator::{Outcome, StepCx, StepError, StepTime};
+use networks::NetworkId;
 use prost::Message;
 use proto::agent::v1 as wire;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::compute::state::v1::{ServerWork, ServerWorkState};
 use rpc::Verdict;
-use store::{Record, Revision, Txn};
+use store::{Reader, Record, Revision, Txn};
 
 use super::Context;
 use crate::action::Action;
@@ -68,6 +71,27 @@ pub(super) async fn order(
             Verdict::NotNow | Verdict::Unknown => Err(error.into()),
         },
     }
+}
+
+/// The order to remove everything of the server from `node`, with the networks that only this server needs there. The
+/// node keeps what another guest of it is on by then.
+pub(super) async fn destroy(cx: &StepCx, node: &str) -> Result<wire::Destroy, StepError> {
+    let id = subject(cx)?;
+    let networks = cx.view.read(|reader| networks_of_its_own(reader, id, node)).await??;
+    Ok(wire::Destroy { networks: networks.iter().map(|network| bytes(network.as_uuid())).collect() })
+}
+
+fn networks_of_its_own(reader: &Reader<'_>, id: ServerId, node: &str) -> Result<BTreeSet<NetworkId>, StepError> {
+    let own = networks::ports_of(reader, id.guest()).map_err(StepError::fatal)?;
+    let mut alone = BTreeSet::new();
+    for (port, _) in own {
+        let here = networks::keys::PortTerm::At(port.network, node);
+        let there = networks::plan::ports(reader, here).map_err(StepError::fatal)?;
+        if there.iter().all(|(other, _)| other.server() == Some(id.guest())) {
+            alone.insert(port.network);
+        }
+    }
+    Ok(alone)
 }
 
 /// Adds to `txn` that the action behind this work has ended.

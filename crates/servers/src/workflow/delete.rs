@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
 use placement::Claim;
-use proto::agent::v1::{Destroy as DestroyOrder, perform_request::Act};
+use proto::agent::v1::perform_request::Act;
 use proto::compute::state::v1::ServerWorkState;
 use store::{Reader, Record, Txn};
 
@@ -44,7 +44,7 @@ impl Step<ServerWorkState> for Destroy {
         let node = cx.view.read(|reader| holder(reader, id)).await??;
         // Without a claim nothing was ever built that is not gone: a boot that failed has returned its claim last.
         let Some(node) = node else { return Ok(Advance::Done(Txn::new())) };
-        let ordered = common::order(&self.0, cx, &node, Act::Destroy(DestroyOrder { networks: Vec::new() })).await;
+        let ordered = common::order(&self.0, cx, &node, Act::Destroy(common::destroy(cx, &node).await?)).await;
         let reason = match ordered {
             Ok(Ordered::Done(_)) => return Ok(Advance::Done(Txn::new())),
             Ok(Ordered::Refused(reason) | Ordered::Away(reason)) => reason,
