@@ -74,6 +74,17 @@ impl Attendance {
         Some(Target { role: Role::Agent, name: node.to_owned(), endpoint: attending.endpoint.clone() })
     }
 
+    /// Waits until `node` attends. Without end: whoever waits has a bound of its own.
+    pub async fn arrival(&self, node: &str) -> Target {
+        let mut seen = 0;
+        loop {
+            if let Some(target) = self.target(node) {
+                return target;
+            }
+            seen = self.changed(seen).await;
+        }
+    }
+
     /// All nodes that attend.
     pub fn all(&self) -> Vec<String> {
         self.nodes.lock().attending.keys().cloned().collect()

@@ -1,6 +1,7 @@
 //! What the steps share: reading their server, giving orders to a node, concluding an action.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use coordinator::{Outcome, StepCx, StepError, StepTime};
 use networks::NetworkId;
@@ -15,6 +16,9 @@ use super::Context;
 use crate::action::Action;
 use crate::server::{Server, ServerId};
 use crate::stored::bytes;
+
+/// How long an order waits for a node that does not attend before the node counts as away.
+const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The server that the work is about.
 pub(super) fn subject(cx: &StepCx) -> Result<ServerId, StepError> {
@@ -49,7 +53,9 @@ pub(super) async fn order(
     node: &str,
     act: wire::perform_request::Act,
 ) -> Result<Ordered, StepError> {
-    let Some(target) = context.attendance.target(node) else {
+    // An agent or a coordinator that was just started again needs a moment until they have found each other.
+    let arrival = context.attendance.arrival(node);
+    let Ok(target) = cx.cx.world().timeout(ARRIVAL_WAIT_MAX, arrival).await else {
         return Ok(Ordered::Away(format!("the node {node} is away")));
     };
     let request = wire::PerformRequest {
