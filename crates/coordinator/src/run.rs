@@ -48,6 +48,8 @@ pub struct Attempt {
 struct Active {
     changed: Arc<Notify>,
     attempt: Attempt,
+    /// The work was to begin while it was being looked at already: that look may have come too early.
+    again: bool,
 }
 
 /// Runs the works of one owner.
@@ -208,17 +210,38 @@ impl Coordinator {
     }
 
     fn begin(self: &Arc<Self>, work: WorkId) {
-        if self.active.lock().contains_key(&work) {
-            return;
-        }
-        let changed = Arc::new(Notify::new());
-        let active = Active { changed: Arc::clone(&changed), attempt: Attempt::default() };
-        self.active.lock().insert(work, active);
+        let changed = {
+            let mut active = self.active.lock();
+            if let Some(there) = active.get_mut(&work) {
+                there.again = true;
+                return;
+            }
+            Arc::clone(&active.entry(work).or_default().changed)
+        };
         let coordinator = Arc::clone(self);
         self.ring.world().spawn("work", async move {
-            drive::drive(&coordinator, work, &changed).await;
-            coordinator.active.lock().remove(&work);
+            loop {
+                drive::drive(&coordinator, work, &changed).await;
+                if coordinator.settled(work) {
+                    return;
+                }
+            }
         });
+    }
+
+    /// Forgets a work that is not driven any more, unless it was to begin meanwhile.
+    fn settled(&self, work: WorkId) -> bool {
+        let mut active = self.active.lock();
+        match active.get_mut(&work) {
+            Some(there) if there.again => {
+                there.again = false;
+                false
+            }
+            Some(_) | None => {
+                active.remove(&work);
+                true
+            }
+        }
     }
 
     fn tell(&self, work: WorkId, attempt: Attempt) {

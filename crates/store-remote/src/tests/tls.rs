@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pki::{Authority, Identity, Role};
-use rpc::tls::{Credentials, TlsPeers, listen};
+use rpc::tls::{Credentials, Listener, TlsPeers};
 use rpc::{Limits, Server, Target};
 use store::conformance::{self, Subject};
 use store::{CommitError, KeyRange, Revision, Store, WatchError, memory};
@@ -28,7 +28,9 @@ async fn serve(world: &World, authority: &Authority, store: Arc<dyn Store>) -> T
     let credentials = Credentials { own, authority_pem: authority.certificate_pem.clone() };
     let ring = Ring::new(world, "holder");
     let server = Server::new(&ring, &Metrics::default(), Limits::default(), Routes::new(service(store)));
-    let address = listen(world, server, "127.0.0.1:0".parse().unwrap(), &credentials).await.unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    listener.serve(world, server, &credentials).unwrap();
     Target { role: Role::Store, name: holder.name, endpoint: address.to_string() }
 }
 
