@@ -8,13 +8,17 @@ use futures_util::{Stream, StreamExt};
 use images::{ImageId, Images, Sha256, Viewer};
 use proto::image::v1 as wire;
 use proto::image::v1::blobs_service_server::{BlobsService, BlobsServiceServer};
+use store::View;
 use tonic::{Request, Response, Status, Streaming};
 
-struct Service(Arc<Images>);
+struct Service {
+    images: Arc<Images>,
+    view: Arc<View>,
+}
 
-/// The service over `images`.
-pub fn service(images: &Arc<Images>) -> BlobsServiceServer<impl BlobsService> {
-    BlobsServiceServer::new(Service(Arc::clone(images)))
+/// The service over `images`; `view` tells who may upload what.
+pub fn service(images: &Arc<Images>, view: &Arc<View>) -> BlobsServiceServer<impl BlobsService + use<>> {
+    BlobsServiceServer::new(Service { images: Arc::clone(images), view: Arc::clone(view) })
 }
 
 #[async_trait::async_trait]
@@ -23,7 +27,7 @@ impl BlobsService for Service {
 
     async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
         let hash: Sha256 = request.into_inner().sha256.parse().map_err(|error| Status::from(rpc::Error::no(error)))?;
-        let blob = self.0.open_blob(hash, None).await.map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let blob = self.images.open_blob(hash, None).await.map_err(|error| Status::from(rpc::Error::no(error)))?;
         let pieces = blob.bytes.map(|piece| match piece {
             Ok(data) => Ok(wire::FetchResponse { data }),
             Err(error) => Err(Status::from(rpc::Error::not_now(error))),
@@ -35,11 +39,17 @@ impl BlobsService for Service {
         &self,
         request: Request<Streaming<wire::UploadRequest>>,
     ) -> Result<Response<wire::UploadResponse>, Status> {
+        let node = rpc::peer_of(&request)?.name;
         let mut pieces = request.into_inner();
         let first = pieces.message().await?.ok_or_else(|| Status::from(rpc::Error::no("an upload without a start")))?;
         let id = ids::uuid::Uuid::from_slice(&first.image).map_err(|error| Status::from(rpc::Error::no(error)))?;
         let id = ImageId::from_uuid(id);
-        if let Some(content) = self.0.get(&Viewer::CLOUD, id).await.ok().as_ref().and_then(images::Image::content) {
+        let awaited = self.view.read(|reader| servers::workflow::awaited_from(reader, id, &node)).await;
+        if !awaited.map_err(|error| Status::from(rpc::Error::not_now(error)))? {
+            return Err(Status::permission_denied(format!("the image {id} awaits nothing from the node {node}")));
+        }
+        if let Some(content) = self.images.get(&Viewer::CLOUD, id).await.ok().as_ref().and_then(images::Image::content)
+        {
             // Sent again after a lost answer: the image has its content.
             return Ok(Response::new(wire::UploadResponse { sha256: content.sha256.to_string() }));
         }
@@ -51,7 +61,7 @@ impl BlobsService for Service {
             }
         });
         let body = futures_util::stream::iter([Ok(first.data)]).chain(rest);
-        let image = self.0.ingest(&Viewer::CLOUD, id, None, body).await;
+        let image = self.images.ingest(&Viewer::CLOUD, id, None, body).await;
         let image = image.map_err(|error| Status::from(rpc::Error::no(error)))?;
         let sha256 = image.content().map(|content| content.sha256.to_string()).unwrap_or_default();
         Ok(Response::new(wire::UploadResponse { sha256 }))

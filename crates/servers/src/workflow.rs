@@ -20,7 +20,7 @@ use crate::nodes::Attendance;
 pub use boot::BOOT;
 pub use delete::DELETE;
 pub use power::POWER;
-pub use snapshot::SNAPSHOT;
+pub use snapshot::{SNAPSHOT, awaited_from};
 
 /// The version of all workflows here; raised when the meaning of a step or of the state changes.
 pub const VERSION: u32 = 1;

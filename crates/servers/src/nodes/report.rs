@@ -5,6 +5,7 @@ use store::{CommitError, Reader, Record, Revision, Txn, View};
 use world::{Wall, World};
 
 use super::UnknownGuest;
+use crate::accept;
 use crate::server::{Fault, Server, ServerId, VmState};
 
 /// Tries before a report is put off; the node sends it again.
@@ -33,8 +34,12 @@ async fn one(world: &World, view: &View, node: &str, id: ServerId, report: &Gues
     for _ in 0..TRIES {
         let found = view.read(|reader| known(reader, id)).await.map_err(|error| error.to_string())?;
         let (server, has_claim) = found.map_err(|error| error.to_string())?;
-        let Some((server, revision)) = server else { return Ok(has_claim) };
-        let Some(changed) = changed(&server, node, report, world.wall()) else { return Ok(true) };
+        let Some((server, revision, placed)) = server else { return Ok(has_claim) };
+        if placed.as_deref() != Some(node) {
+            // News of a server that is not placed on this node is not this node's to bring.
+            return Ok(true);
+        }
+        let Some(changed) = changed(&server, report, world.wall()) else { return Ok(true) };
         let mut txn = Txn::new();
         txn.replace(changed.key(), revision, changed.encode());
         match view.store().commit(txn).await {
@@ -49,18 +54,21 @@ async fn one(world: &World, view: &View, node: &str, id: ServerId, report: &Gues
     Err("others keep changing this server's record".into())
 }
 
-type Known = (Option<(Server, Revision)>, bool);
+type Known = (Option<(Server, Revision, Option<String>)>, bool);
 
-/// The server, and whether anything of it is claimed (a server that vanished for its tenant is still known).
+/// The server with the node that it is placed on (while it is being built: by its claim), and whether anything of it is claimed (a server that vanished for its tenant is still known).
 fn known(reader: &Reader<'_>, id: ServerId) -> Result<Known, store::DecodeError> {
     let claimed = reader.entry(&placement::Claim::key_of(&id.consumer())).is_some();
-    Ok((reader.get::<Server>(&id)?, claimed))
+    let server = reader.get::<Server>(&id)?.map(|(server, revision)| {
+        let placed = accept::placed_on(reader, &server);
+        (server, revision, placed)
+    });
+    Ok((server, claimed))
 }
 
-/// The server as the report makes it; `None` if the report changes nothing, is about an older run, or comes from a
-/// node that does not have the server.
-fn changed(server: &Server, node: &str, report: &GuestReport, now: Wall) -> Option<Server> {
-    if server.node.as_deref().is_some_and(|own| own != node) || report.run < server.run {
+/// The server as the report makes it; `None` if the report changes nothing or is about an older run.
+fn changed(server: &Server, report: &GuestReport, now: Wall) -> Option<Server> {
+    if report.run < server.run {
         return None;
     }
     let state = match report.state() {
@@ -97,4 +105,54 @@ fn changed(server: &Server, node: &str, report: &GuestReport, now: Wall) -> Opti
     let same = changed.run == server.run && changed.state == server.state;
     changed.updated = now;
     (!same).then_some(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use placement::{Claim, Provider, ProviderId};
+    use proto::compute::state::v1 as stored;
+    use world::os::OsHost;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_node_that_a_server_is_placed_on_brings_news_of_it() {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &std::env::temp_dir());
+        let store = Arc::new(store::memory::open(&world));
+        let view = View::open(&world, store, crate::indexes()).await.unwrap();
+        let id = ServerId::random(&world);
+        let mut building = stored::Server { project: "p".into(), user: "u".into(), ..stored::Server::default() };
+        building.id = id.as_uuid().as_bytes().to_vec().into();
+        building.set_state(stored::VmState::Building);
+        let server = Server::from_stored(building).unwrap();
+        let node = ProviderId::random(&world);
+        let provider = Provider { id: node, name: "n1".into(), inventories: BTreeMap::new(), traits: Vec::new() };
+        let claim = Claim {
+            consumer: id.consumer(),
+            provider: node,
+            resources: BTreeMap::new(),
+            project: "p".into(),
+            user: "u".into(),
+        };
+        let mut txn = Txn::new();
+        txn.create(server.key(), server.encode());
+        txn.create(provider.key(), provider.encode()).create(claim.key(), claim.encode());
+        view.store().commit(txn).await.unwrap();
+
+        let died = GuestReport {
+            guest: id.as_uuid().as_bytes().to_vec().into(),
+            state: GuestState::Stopped.into(),
+            run: 1,
+            cause: "killed".into(),
+            known: true,
+        };
+        for (from, want) in [("n2", VmState::Building), ("n1", VmState::Stopped)] {
+            assert_eq!(record(&world, &view, from, std::slice::from_ref(&died)).await, Ok(Vec::new()));
+            let shown = view.read(|reader| reader.get::<Server>(&id)).await.unwrap().unwrap().unwrap().0;
+            assert_eq!(shown.state, want, "after a report of {from}");
+        }
+    }
 }

@@ -4,14 +4,17 @@
 //! A snapshot that cannot be made leaves the record to its owner, still queued, and the action says why.
 
 use async_trait::async_trait;
-use coordinator::{Advance, Effect, Step, StepCx, StepError, Workflow};
+use coordinator::{Advance, Effect, Step, StepCx, StepError, Work, Workflow};
+use images::ImageId;
+use prost::Message;
 use proto::agent::v1::{Snapshot as SnapshotOrder, perform_request::Act};
-use proto::compute::state::v1::ServerWorkState;
-use store::{Record, Txn};
+use proto::compute::state::v1::{ServerWork, ServerWorkState};
+use store::{Reader, Record, Txn};
 
 use super::common::{self, Ordered};
 use super::power::Changing;
 use super::{Context, VERSION};
+use crate::server::Server;
 
 /// The workflow's name.
 pub const SNAPSHOT: &str = "server.snapshot";
@@ -19,6 +22,17 @@ pub const SNAPSHOT: &str = "server.snapshot";
 pub(super) fn workflow(context: &Context) -> Workflow {
     let steps: Vec<Box<dyn Step<ServerWorkState>>> = vec![Box::new(Upload(context.clone())), Box::new(Free)];
     Workflow::new(SNAPSHOT, VERSION, 2, steps, Changing)
+}
+
+/// Whether `image` awaits the disk of a server that runs on `node`: what that node may upload, and nothing else.
+pub fn awaited_from(reader: &Reader<'_>, image: ImageId, node: &str) -> bool {
+    let works = reader.all::<Work>().filter_map(Result::ok).filter(|(work, _)| work.kind == SNAPSHOT);
+    works.into_iter().any(|(work, _)| {
+        let asked = ServerWork::decode(work.input.clone());
+        let server = reader.get::<Server>(&work.subject).ok().flatten();
+        asked.is_ok_and(|asked| asked.image == image.as_uuid().as_bytes().as_slice())
+            && server.is_some_and(|(server, _)| server.node.as_deref() == Some(node))
+    })
 }
 
 struct Upload(Context);
