@@ -69,7 +69,7 @@ fn start_agents(world: &World, home: &Home, control: &Target) {
         let (home, control, own) = (home.clone(), control.clone(), world.clone());
         world.spawn("agent process", async move {
             loop {
-                match agent_process(&home, &control, &nodes).await {
+                match agent_process(&own, &home, &control, &nodes).await {
                     Ok(status) => {
                         tracing::warn!(nodes = nodes.join(","), %status, "an agent process ended; it is started again")
                     }
@@ -83,7 +83,12 @@ fn start_agents(world: &World, home: &Home, control: &Target) {
     }
 }
 
-async fn agent_process(home: &Home, control: &Target, nodes: &[String]) -> anyhow::Result<std::process::ExitStatus> {
+async fn agent_process(
+    world: &World,
+    home: &Home,
+    control: &Target,
+    nodes: &[String],
+) -> anyhow::Result<std::process::ExitStatus> {
     let program = std::env::current_exe().context("this program cannot be found again")?;
     let driver = match home.cell.driver {
         DriverKind::Qemu => "qemu",
@@ -93,6 +98,8 @@ async fn agent_process(home: &Home, control: &Target, nodes: &[String]) -> anyho
     command.arg("agent").arg("--home").arg(home.path("")).args(["--driver", driver, "--until-input-ends"]);
     command.arg("--peer").arg(format!("{control}={}", control.endpoint));
     for node in nodes {
+        // Issued here, so that no agent process needs the authority's key.
+        home.credentials(world, Role::Agent, node)?;
         command.args(["--node", node]);
     }
     // A process group of its own: a terminal's interrupt ends this process, and only through it the agents.

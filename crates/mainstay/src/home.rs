@@ -138,11 +138,13 @@ impl Home {
     }
 
     fn authority(&self) -> anyhow::Result<Authority> {
-        let read = |name: &str| {
-            let file = self.dir.join("pki").join(name);
-            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
-        };
-        Ok(Authority::load(&self.cell.name, &read("authority.crt")?, &read("authority.key")?)?)
+        let (certificate, key) = (self.read_pki("authority.crt")?, self.read_pki("authority.key")?);
+        Ok(Authority::load(&self.cell.name, &certificate, &key)?)
+    }
+
+    fn read_pki(&self, name: &str) -> anyhow::Result<String> {
+        let file = self.dir.join("pki").join(name);
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
     }
 
     /// The identity of a process of this cell.
@@ -152,21 +154,20 @@ impl Home {
 
     /// Key and certificate of a process, issued at its first start.
     pub fn credentials(&self, world: &World, role: Role, name: &str) -> anyhow::Result<rpc::tls::Credentials> {
-        let authority = self.authority()?;
-        let issue = || authority.issue(world, &self.identity(role, name));
+        // The authority's key is read only when something is issued: a process that has its certificate never sees it.
+        let issue = || Ok(self.authority()?.issue(world, &self.identity(role, name))?);
         let own = self.keep(&format!("{role}-{name}"), issue)?;
-        Ok(rpc::tls::Credentials { own, authority_pem: authority.certificate_pem })
+        Ok(rpc::tls::Credentials { own, authority_pem: self.read_pki("authority.crt")? })
     }
 
     /// Key and certificate of the public API under `hosts`, issued anew when these change.
     pub fn public_certificate(&self, world: &World, hosts: &[String]) -> anyhow::Result<Issued> {
-        let authority = self.authority()?;
         let name = format!("api-{}", hex::encode(hosts.join(",").as_bytes()));
         let name: String = name.chars().take(100).collect();
-        self.keep(&name, || authority.issue_public(world, hosts))
+        self.keep(&name, || Ok(self.authority()?.issue_public(world, hosts)?))
     }
 
-    fn keep(&self, name: &str, issue: impl FnOnce() -> Result<Issued, pki::PkiError>) -> anyhow::Result<Issued> {
+    fn keep(&self, name: &str, issue: impl FnOnce() -> anyhow::Result<Issued>) -> anyhow::Result<Issued> {
         let file = |extension: &str| self.dir.join("pki").join(format!("{name}.{extension}"));
         // The certificate is written last: where it is, its key is.
         if let (Ok(certificate_pem), Ok(key_pem)) = (fs::read_to_string(file("crt")), fs::read_to_string(file("key"))) {
