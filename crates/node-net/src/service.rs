@@ -103,6 +103,7 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn start() -> io::Result<Services> {
+        // Bounded by those who ask: each waits for its answer before it asks again.
         let (orders, inbox) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = move || runtime.block_on(serve(inbox));
