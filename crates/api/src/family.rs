@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::fault::{Carried, Dialect, Fault};
 use crate::microversion::{Microversion, Negotiation};
 use crate::platform::Platform;
-use crate::request::RequestCx;
+use crate::request::{RequestCx, check_head};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 const COMPUTE_REQUEST_ID: HeaderName = HeaderName::from_static("x-compute-request-id");
@@ -74,10 +74,10 @@ impl Family {
         S: Service<Request, Response = Response, Error = Infallible> + Send,
         S::Future: Send,
     {
-        let negotiated = match &self.negotiation {
+        let negotiated = check_head(request.uri(), request.headers()).and_then(|()| match &self.negotiation {
             Some(negotiation) => negotiation.negotiate(self.dialect, request.headers()),
             None => Ok(Microversion(0, 0)),
-        };
+        });
         let version = match (&negotiated, &self.negotiation) {
             (Ok(version), _) => *version,
             (Err(_), Some(negotiation)) => negotiation.min,

@@ -230,7 +230,7 @@ fn title(status: StatusCode) -> &'static str {
 
 fn nova_wrapper(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        400 => "badRequest",
+        400 | 408 | 414 | 431 => "badRequest",
         403 => "forbidden",
         404 => "itemNotFound",
         405 => "badMethod",
@@ -245,7 +245,7 @@ fn nova_wrapper(status: StatusCode) -> &'static str {
 
 fn neutron_type(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        400 => "HTTPBadRequest",
+        400 | 408 | 414 | 431 => "HTTPBadRequest",
         403 => "PolicyNotAuthorized",
         404 => "HTTPNotFound",
         405 => "HTTPMethodNotAllowed",

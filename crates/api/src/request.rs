@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use world::Mono;
 
 use crate::fault::{Dialect, Fault};
@@ -16,6 +16,28 @@ use crate::platform::Platform;
 
 /// How long a request may take if it does not stream a body: what it starts must be answered or refused within.
 pub const REQUEST_SPAN_MAX: Duration = Duration::from_secs(60);
+
+/// The most bytes of a request's head: its URI and all its headers. More is answered with 431.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of a request's URI. More is answered with 414.
+pub const URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Refuses a head that is too large. What reads heads off the wire rounds its buffers up, so it lets pass more than this.
+pub(crate) fn check_head(uri: &http::Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    let uri_bytes = uri.path().len() + uri.query().map_or(0, str::len);
+    if uri_bytes > URI_BYTES_MAX {
+        return Err(Fault::new(StatusCode::URI_TOO_LONG, format!("The URI is longer than {URI_BYTES_MAX} bytes.")));
+    }
+    // A colon, a blank and the end of the line stand around each.
+    let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if uri_bytes + header_bytes > HEAD_BYTES_MAX {
+        return Err(Fault::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("The headers are larger than {HEAD_BYTES_MAX} bytes."),
+        ));
+    }
+    Ok(())
+}
 
 /// The facts of one request. Cloning is cheap.
 #[derive(Clone)]

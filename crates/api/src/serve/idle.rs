@@ -2,14 +2,22 @@
 //!
 //! It catches whoever stops reading its answer or stops sending its body, however far it got. One timer a connection,
 //! looked at only when it fires: a byte that moves costs one reading of the clock.
+//!
+//! When our side has said its last, the client is heard out for a bounded while before the connection is closed. To close
+//! it while there is unread input would make the kernel reset it, and the client lose the answer that it was sent.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use world::{BoxFuture, Mono, World};
+
+use super::Limits;
+use super::rooms::Room;
 
 /// A stream with a longest silence.
 pub(super) struct Bounded<T> {
@@ -18,13 +26,44 @@ pub(super) struct Bounded<T> {
     silence: Duration,
     moved: Mono,
     alarm: BoxFuture<'static, ()>,
+    room: Arc<Room>,
+    hearing: Duration,
+    hearing_bytes: usize,
+    end: watch::Receiver<bool>,
+    /// Our side is shut: until when, and for how many more bytes, the other one is heard.
+    last_words: Option<(BoxFuture<'static, ()>, usize)>,
 }
 
 impl<T> Bounded<T> {
-    pub(super) fn new(inner: T, world: World, silence: Duration) -> Bounded<T> {
-        let moved = world.now();
-        let alarm = world.sleep_until(moved + silence);
-        Bounded { inner, world, silence, moved, alarm }
+    /// Nobody is heard out once `end` says that the process ends.
+    pub(super) fn new(
+        inner: T,
+        world: &World,
+        limits: &Limits,
+        room: &Arc<Room>,
+        end: &watch::Receiver<bool>,
+    ) -> Bounded<T> {
+        let (moved, silence) = (world.now(), limits.silence);
+        Bounded {
+            inner,
+            world: world.clone(),
+            silence,
+            moved,
+            alarm: world.sleep_until(moved + silence),
+            room: Arc::clone(room),
+            hearing: limits.hearing,
+            hearing_bytes: limits.hearing_bytes,
+            end: end.clone(),
+            last_words: None,
+        }
+    }
+
+    /// Notes what was written.
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(outcome, Poll::Ready(Ok(_))) {
+            self.room.sent(self.moved);
+        }
+        outcome
     }
 
     /// Passes on `outcome`, unless it is that nothing moves and the time for that is over.
@@ -52,11 +91,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Bounded<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Bounded<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bounded<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.watch(cx, outcome)
+        let outcome = this.watch(cx, outcome);
+        this.wrote(outcome)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -70,8 +110,22 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Bounded<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.inner).poll_shutdown(cx);
-        this.watch(cx, outcome)
+        if this.last_words.is_none() {
+            let outcome = Pin::new(&mut this.inner).poll_shutdown(cx);
+            ready!(this.watch(cx, outcome))?;
+            this.last_words = Some((this.world.sleep(this.hearing), this.hearing_bytes));
+        }
+        let Some((until, left)) = &mut this.last_words else { return Poll::Ready(Ok(())) };
+        let mut heard = [0; 8192];
+        while *left > 0 && !*this.end.borrow() && until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut heard);
+            match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
+                // Its end, or the connection's: there is nothing more to hear.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -81,7 +135,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Bounded<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.inner).poll_write_vectored(cx, parts);
-        this.watch(cx, outcome)
+        let outcome = this.watch(cx, outcome);
+        this.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -128,12 +128,26 @@ async fn huge_requests_are_refused_before_they_are_held() {
     let many: String = (0..2000).map(|number| format!("x-{number}: a\r\n")).collect();
     let many = format!("GET /fine HTTP/1.1\r\nhost: x\r\n{many}\r\n");
     assert!(server.say(many.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    // What the buffers of the reader would let pass is refused all the same, in the family's words.
+    for (name, bytes) in [("x-huge", 70 << 10), ("x-huge", 100 << 10), ("x-auth-token", 65 << 10)] {
+        let head =
+            format!("GET /fine HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{name}: {}\r\n\r\n", "a".repeat(bytes));
+        let answer = server.say(head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("{\"badRequest\":"), "{answer}");
+    }
+    let long = format!("GET /fine?{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "a".repeat(20 << 10));
+    let answer = server.say(long.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 414 ") && answer.contains("{\"badRequest\":"), "{answer}");
     let post = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let announced = server.say(format!("{post}content-length: 99999999999\r\n\r\n{{").as_bytes()).await;
     assert!(announced.starts_with("HTTP/1.1 413 ") && announced.contains("overLimit"), "{announced}");
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
-    let chunked = format!("{post}transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(17));
-    assert!(server.say(chunked.as_bytes()).await.starts_with("HTTP/1.1 413 "));
+    // The last one goes on sending long after it was refused, and hears the refusal nevertheless.
+    for chunks in [17, 100, 300] {
+        let chunked = format!("{post}transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(chunks));
+        let answer = server.say(chunked.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("overLimit"), "{chunks} chunks: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -149,6 +163,31 @@ async fn slow_clients_are_left() {
     let body = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     let answer = server.say(body).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_says_nothing_makes_room_for_others() {
+    let server = server(Limits { connections: 8, ..Limits::default() }).await;
+    // All are taken: by clients that do not even shake hands, that say half a head, and that had an answer and stay.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let mut rude = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.connect(b"http/1.1").await;
+        stream.write_all(b"GET /fine HTTP/1.1\r\nx-half: ").await.unwrap();
+        rude.push(stream);
+    }
+    for _ in 0..20 {
+        let mut stream = server.connect(b"http/1.1").await;
+        stream.write_all(b"GET /fine HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut word = [0; 12];
+        let answered = world().timeout(Duration::from_secs(10), stream.read_exact(&mut word)).await;
+        answered.expect("there is room").unwrap();
+        assert_eq!(&word, b"HTTP/1.1 200");
+        rude.push(stream);
+    }
 }
 
 #[tokio::test]
