@@ -269,7 +269,7 @@ async fn quotas_hold_and_are_told() {
 #[tokio::test]
 async fn what_is_shared_is_seen_by_all_and_changed_by_few() {
     let site = site().await;
-    site.cloud.bootstrap(&"admin".parse().unwrap()).await.unwrap();
+    site.cloud.bootstrap(&"admin".parse().unwrap(), &[]).await.unwrap();
     let seen = site.ok(ME, "GET networks", Value::Null).await;
     let network = seen["networks"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!((&seen["networks"][0]["name"], &seen["networks"][0]["shared"]), (&json!("private"), &json!(true)));

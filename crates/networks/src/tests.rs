@@ -281,11 +281,34 @@ async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
 }
 
 #[tokio::test]
+async fn the_shared_network_is_made_once_beside_what_the_machine_reaches() {
+    let cell = cell().await;
+    let elsewhere: Vec<ipnet::IpNet> =
+        ["10.0.0.0/9", "10.128.0.0/10", "10.192.64.0/18"].map(|net| net.parse().unwrap()).into();
+    assert!(!cell.cloud.has_shared_network().await.unwrap());
+    cell.cloud.bootstrap(&admin().project, &elsewhere).await.unwrap();
+    assert!(cell.cloud.has_shared_network().await.unwrap());
+    let ranges = async || {
+        let found = cell.cloud.view().read(|reader| reader.all::<Subnet>().map(|one| one.unwrap().0.cidr).collect());
+        let ranges: Vec<ipnet::IpNet> = found.await.unwrap();
+        ranges
+    };
+    let made = ranges().await;
+    assert_eq!(made.len(), 2);
+    for range in &made {
+        assert!(!elsewhere.iter().any(|other| address::overlap(range, other)), "{range}");
+    }
+    // What is recorded stays, though the machine reaches that range by now: through the cell itself.
+    cell.cloud.bootstrap(&admin().project, &["10.0.0.0/8".parse().unwrap()]).await.unwrap();
+    assert_eq!(ranges().await, made);
+}
+
+#[tokio::test]
 async fn members_of_the_default_group_reach_each_other_wherever_they_run() {
     let cell = cell().await;
     let (me, other) = (who("p1"), who("p2"));
-    cell.cloud.bootstrap(&admin().project).await.unwrap();
-    cell.cloud.bootstrap(&admin().project).await.unwrap();
+    cell.cloud.bootstrap(&admin().project, &[]).await.unwrap();
+    cell.cloud.bootstrap(&admin().project, &[]).await.unwrap();
     let network = cell.cloud.read(|reader| default_network(reader, &me)).await.unwrap().unwrap();
     let (_, one) = cell.server(&me, network, NODE).await;
     let (_, two) = cell.server(&me, network, "node-2").await;

@@ -95,6 +95,15 @@ pub(crate) fn check_ranges(tag: &Tag, plan: &Plan<'_>) -> Result<(), NetError> {
     Ok(())
 }
 
+/// All ranges and single addresses that the host has or reaches by a route of any table, its default routes left out.
+pub(crate) fn reached() -> Result<Vec<IpNet>, NetError> {
+    let mut found = Vec::new();
+    for family in ["-4", "-6"] {
+        found.extend(tools::routes(None, family, &["table", "all"])?.iter().filter_map(range_of));
+    }
+    Ok(found)
+}
+
 /// The destination of a route; `None` for the default route, which overlaps everything and loses to any other, and
 /// for the host ends of our own links.
 fn range_of(route: &Route) -> Option<IpNet> {

@@ -37,6 +37,7 @@ mod tools;
 mod tests;
 
 use driver::{NetworkId, PortId};
+use ipnet::IpNet;
 
 pub use error::NetError;
 pub use node::NodeNet;
@@ -59,6 +60,12 @@ pub struct FoundNetwork {
     pub id: NetworkId,
     /// The ports that have a tap on it.
     pub taps: Vec<PortId>,
+}
+
+/// The ranges that this machine has or reaches already: a network that the host is to reach must not share an address
+/// with any of them. Default routes are not among them. Needs no root.
+pub fn reached_by_host() -> Result<Vec<IpNet>, NetError> {
+    host::reached()
 }
 
 /// Removes all namespaces and links that the cell with this tag made, whatever they are. For taking a cell down; its

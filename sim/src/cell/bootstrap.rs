@@ -45,7 +45,7 @@ pub fn caller() -> Caller {
 /// Makes what is missing.
 pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -> Result<(), String> {
     let project = PROJECT.parse().expect("a plain word is an id");
-    networks.bootstrap(&project).await.map_err(|error| error.to_string())?;
+    networks.bootstrap(&project, &[]).await.map_err(|error| error.to_string())?;
     let flavor = Flavor::plain(FLAVOR, FLAVOR, 1, 512, 1);
     let image = image(world);
     let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES)]) };

@@ -35,7 +35,7 @@ pub(super) async fn seed(
     identity.bootstrap(&params).await.context("cannot set up identity")?;
     servers::bootstrap(&process.view, &process.world).await.context("cannot set up flavors")?;
     let project = admin_project(identity).await?;
-    networks.bootstrap(&project).await.context("cannot set up the shared network")?;
+    shared_network(process, networks, &project).await.context("cannot set up the shared network")?;
     image(process, images, &project).await.context("cannot set up the image tiny")
 }
 
@@ -43,6 +43,20 @@ async fn admin_project(identity: &Arc<Identity>) -> anyhow::Result<ProjectId> {
     let projects = identity.all::<identity::record::Project>().await?;
     let admin = projects.into_iter().find(|project| project.name == "admin");
     Ok(admin.context("the project admin was removed")?.id)
+}
+
+/// The network's ranges are drawn once, at the cell's first start, beside all that this machine reaches then.
+async fn shared_network(process: &Process, networks: &Networks, project: &ProjectId) -> anyhow::Result<()> {
+    if networks.has_shared_network().await? {
+        return Ok(());
+    }
+    let elsewhere = match process.plan.home.cell.driver {
+        // This blocks for milliseconds, once in the cell's life and before it answers anybody.
+        DriverKind::Qemu => node_net::reached_by_host()?,
+        // Its guests have addresses and no packets.
+        DriverKind::Fake => Vec::new(),
+    };
+    Ok(networks.bootstrap(project, &elsewhere).await?)
 }
 
 /// The id of the image is derived from the cell, so that a start that was cut short finds what it had begun.
