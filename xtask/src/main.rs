@@ -3,6 +3,7 @@
 //! Each verb is a module; this file only chooses. `test` never writes into the sources, `fix` does. What CI runs, a
 //! developer can run with the same words.
 
+mod bench;
 mod clock;
 mod guest_image;
 mod home;
@@ -56,6 +57,8 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// The unmodified `openstack` client against whole cells, one of them with a real guest: that stage of `test` alone.
+    Client,
     /// Repair by machine what can be: format, and the lints that know their own cure.
     Fix,
     /// The house rules alone: floors, files, words, dependencies, documents.
@@ -69,6 +72,13 @@ enum Verb {
     #[command(disable_help_flag = true)]
     Sim {
         /// Handed to the simulator as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Measure cells and their parts beside bare peers; `cargo xtask bench --help` says which figures there are.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Handed to the load generator as they are; without `--binary` the release build is made and measured.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -102,11 +112,13 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Up { home, built } => up::up(&home::choose(home)?, built),
         Verb::Down { home, purge } => up::down(&home::choose(home)?, purge),
         Verb::Test { quick } => test::test(quick),
+        Verb::Client => test::client(),
         Verb::Fix => test::fix(),
         Verb::Tidy => tidy::tidy(),
         Verb::Proto { what: Proto::Check } => proto::check(),
         Verb::Proto { what: Proto::Freeze } => proto::freeze(),
         Verb::Sim { args } => run::check(run::cargo(["run", "--quiet", "--package", "sim", "--"]).args(args)),
+        Verb::Bench { args } => bench::bench(&args),
         Verb::GuestImage { out } => {
             let out = out.unwrap_or_else(house::guest_image);
             guest_image::build(&out, &mut |line| println!("{line}"))
