@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use crate::fault::{Carried, Dialect, Fault};
 use crate::microversion::{Microversion, Negotiation};
@@ -88,14 +87,13 @@ impl Family {
         let method = request.method().clone();
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let route = matched.as_ref().map_or("", MatchedPath::as_str);
-        let span = self.platform.observer.on_start(&cx, &method, route);
         let handled = async {
             match negotiated {
                 Ok(_) => inner.call(request).await,
                 Err(fault) => Ok(axum::response::IntoResponse::into_response(fault)),
             }
         };
-        let response = match AssertUnwindSafe(handled.instrument(span)).catch_unwind().await {
+        let response = match AssertUnwindSafe(handled).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(panic) => {

@@ -26,8 +26,6 @@ impl Authenticator for identity::Identity {
 
 /// Is told of every request; telemetry hangs on it.
 pub trait RequestObserver: Send + Sync {
-    /// A request begins. The handler runs inside of the span that is returned.
-    fn on_start(&self, request: &RequestCx, method: &Method, route: &str) -> tracing::Span;
     /// The answer's head is ready.
     fn on_end(&self, request: &RequestCx, method: &Method, route: &str, status: StatusCode, took: Duration);
 }
@@ -37,9 +35,6 @@ pub trait RequestObserver: Send + Sync {
 pub struct Unobserved;
 
 impl RequestObserver for Unobserved {
-    fn on_start(&self, _request: &RequestCx, _method: &Method, _route: &str) -> tracing::Span {
-        tracing::Span::none()
-    }
     fn on_end(&self, _: &RequestCx, _: &Method, _: &str, _: StatusCode, _: Duration) {}
 }
 

@@ -7,6 +7,7 @@
 //! - [`Identity`]: the handle; [`ops`]: what can be asked of it; [`bootstrap`]: what a cloud starts with.
 //! - [`record`]: what is stored. [`rights`]: what follows from it, pure. [`token`]: tokens as bytes, pure.
 //! - [`login`]: getting a token. [`verify`]: from a token to a [`Caller`], all that the rest of the product sees.
+//! - [`keys`]: the keys that sign tokens, and their rotation.
 //! - [`password`]: argon2id on threads of its own.
 //!
 //! Deliberately absent: HTTP, JSON, and policy: callers ask [`Caller`] for roles and scope, and decide.
@@ -17,6 +18,7 @@ pub mod caller;
 mod check;
 mod error;
 mod index;
+pub mod keys;
 pub mod login;
 pub mod name;
 pub mod ops;

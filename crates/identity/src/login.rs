@@ -7,9 +7,10 @@ use world::Wall;
 
 use crate::caller::AuthError;
 use crate::error::Error;
+use crate::keys;
 use crate::name::{DomainId, ProjectId, UserId};
 use crate::password::Busy;
-use crate::record::{ApplicationCredential, Domain, NameClaim, NameOf, Project, RevokedToken, TokenKey, User};
+use crate::record::{ApplicationCredential, Domain, NameClaim, NameOf, Project, RevokedToken, User};
 use crate::service::{Decided, Identity, TOKEN_SPAN};
 use crate::token::{self, Claims, Method, Place};
 use crate::verify::{Unsupported, Verified};
@@ -215,7 +216,7 @@ impl Identity {
             Unsupported::Refused(why) => LoginError::Refused(why),
             Unsupported::Damaged(error) => LoginError::Damaged(error),
         })?;
-        let key = newest_key(reader)?.ok_or_else(|| ReadError { reason: "no key signs tokens yet".to_owned() })?;
+        let key = keys::newest(reader)?.ok_or_else(|| ReadError { reason: "no key signs tokens yet".to_owned() })?;
         Ok((token::sign(&verified.claims, &key), Arc::new(verified)))
     }
 
@@ -232,25 +233,6 @@ impl Identity {
         })
         .await
     }
-
-    /// Adds a key that signs from now on; keys whose tokens have all ended are removed.
-    pub async fn rotate_token_keys(&self) -> Result<(), Error> {
-        let key = TokenKey { id: self.world.random(), seed: self.world.random(), created: self.world.wall() };
-        self.change(|reader| {
-            let mut txn = store::Txn::new();
-            txn.create(key.key(), key.encode());
-            let mut keys = reader.all::<TokenKey>().collect::<Result<Vec<_>, _>>()?;
-            keys.sort_by_key(|(key, _)| key.created);
-            for pair in keys.windows(2) {
-                // The first signed nothing since the second was made.
-                if pair[1].0.created + TOKEN_SPAN < key.created {
-                    txn.remove(pair[0].0.key(), pair[0].1);
-                }
-            }
-            Decided::rights("token keys were rotated", txn, ())
-        })
-        .await
-    }
 }
 
 impl Proven {
@@ -264,11 +246,6 @@ impl Proven {
         let (expires, chain) = (self.expires.min(other.expires), self.chain.or(other.chain));
         Ok(Proven { methods, expires, chain, ..other })
     }
-}
-
-fn newest_key(reader: &Reader<'_>) -> Result<Option<TokenKey>, DecodeError> {
-    let keys = reader.all::<TokenKey>().map(|found| found.map(|(key, _)| key)).collect::<Result<Vec<_>, _>>()?;
-    Ok(keys.into_iter().max_by_key(|key| (key.created, key.id)))
 }
 
 fn default_project(reader: &Reader<'_>, user: &UserId) -> Result<Option<ProjectId>, DecodeError> {

@@ -30,6 +30,14 @@ pub struct Identity {
     pub(crate) passwords: Passwords,
     pub(crate) cache: Cache<Verified>,
     pub(crate) epoch: Key,
+    changes: Changes,
+}
+
+/// Decides on the newest state and commits: all that a change needs, without what serves logins.
+pub(crate) struct Changes {
+    world: World,
+    view: Arc<View>,
+    epoch: Key,
 }
 
 /// A change that was decided on one state: what to commit, and what to tell the caller once it is.
@@ -60,7 +68,9 @@ impl<T> Decided<T> {
 impl Identity {
     /// Identity over `view`, which must have been opened with [`crate::indexes`] among its own.
     pub fn new(world: &World, view: Arc<View>, passwords: Passwords) -> Arc<Identity> {
-        Arc::new(Identity { world: world.clone(), view, passwords, cache: Cache::new(), epoch: Epoch::key_of_all() })
+        let changes = Changes::new(world, &view);
+        let epoch = Epoch::key_of_all();
+        Arc::new(Identity { world: world.clone(), view, passwords, cache: Cache::new(), epoch, changes })
     }
 
     /// The world that this runs in.
@@ -82,6 +92,20 @@ impl Identity {
     pub async fn all<R: Record>(&self) -> Result<Vec<R>, Error> {
         self.ask(|reader| Ok(reader.all::<R>().map(|found| Ok(found?.0)).collect::<Result<_, store::DecodeError>>()?))
             .await
+    }
+
+    /// As [`Changes::change`].
+    pub(crate) async fn change<T>(
+        &self,
+        decide: impl FnMut(&Reader<'_>) -> Result<Decided<T>, Error>,
+    ) -> Result<T, Error> {
+        self.changes.change(decide).await
+    }
+}
+
+impl Changes {
+    pub(crate) fn new(world: &World, view: &Arc<View>) -> Changes {
+        Changes { world: world.clone(), view: Arc::clone(view), epoch: Epoch::key_of_all() }
     }
 
     /// Decides on the newest state and commits; decides again if something else was faster. When this returns, this

@@ -1,6 +1,8 @@
 //! Identity as a whole over a store in memory: logins, rights that come and go, removals, and bootstrap.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use store::{Record, View};
 use world::World;
@@ -23,9 +25,12 @@ fn params() -> BootstrapParams {
     }
 }
 
+fn os_world() -> World {
+    world::os::OsHost::world(tokio::runtime::Handle::current(), &std::env::temp_dir())
+}
+
 async fn cloud() -> Cloud {
-    let dir = std::env::temp_dir();
-    let world: World = world::os::OsHost::world(tokio::runtime::Handle::current(), &dir);
+    let world = os_world();
     let store = Arc::new(store::memory::open(&world));
     let view = View::open(&world, store, crate::indexes()).await.unwrap();
     let identity = Identity::new(&world, view, Passwords::start(1).unwrap());
@@ -162,8 +167,72 @@ async fn a_token_gets_tokens_for_elsewhere_that_end_no_later() {
     assert_eq!(verified.caller.expires, first.expires);
     assert_eq!(verified.caller.audit_ids[1], first.audit_ids[0]);
     assert_eq!(verified.caller.methods, ["password", "token"]);
-    cloud.identity.rotate_token_keys().await.unwrap();
-    assert_eq!(cloud.roles(&next).await.unwrap(), "reader", "older keys still verify");
+    assert_eq!(cloud.roles(&next).await.unwrap(), "reader");
+}
+
+/// The machine's world with a wall clock that a test moves.
+struct Moved {
+    world: World,
+    ahead_secs: std::sync::atomic::AtomicU64,
+}
+
+impl world::Host for Moved {
+    fn spawn(&self, name: &'static str, task: world::BoxFuture<'static, ()>) {
+        self.world.spawn(name, task);
+    }
+    fn now(&self) -> world::Mono {
+        self.world.now()
+    }
+    fn wall(&self) -> world::Wall {
+        self.world.wall() + Duration::from_secs(self.ahead_secs.load(Ordering::Relaxed))
+    }
+    fn sleep_until(&self, when: world::Mono) -> world::BoxFuture<'static, ()> {
+        self.world.sleep_until(when)
+    }
+    fn fill_random(&self, bytes: &mut [u8]) {
+        bytes.iter_mut().for_each(|byte| *byte = self.world.random::<1>()[0]);
+    }
+    fn disk(&self) -> Arc<dyn world::Disk> {
+        self.world.disk()
+    }
+}
+
+#[tokio::test]
+async fn after_a_rotation_old_tokens_live_on_in_every_process_and_old_keys_do_not() {
+    let moved = Arc::new(Moved { world: os_world(), ahead_secs: 0.into() });
+    let world = World::new(Arc::clone(&moved) as Arc<dyn world::Host>);
+    let store: Arc<dyn store::Store> = Arc::new(store::memory::open(&world));
+    let process = async || {
+        let view = View::open(&world, Arc::clone(&store), crate::indexes()).await.unwrap();
+        Cloud { identity: Identity::new(&world, view, Passwords::start(1).unwrap()) }
+    };
+    // A process that signs, one that verifies, and the one that rotates.
+    let (one, two, three) = (process().await, process().await, process().await);
+    one.identity.bootstrap(&params()).await.unwrap();
+    let admin = async |at: &Cloud| at.login("admin", "Secret-0", Wish::Unscoped).await.unwrap();
+    let rotate = async |void| crate::keys::rotate(&world, &three.identity.view, void).await.unwrap();
+
+    let before = admin(&one).await;
+    assert_eq!((rotate(false).await.kept, rotate(false).await.kept), (1, 2));
+    let after = admin(&one).await;
+    for token in [&before, &after] {
+        two.identity.authenticate(token).await.expect("verified by a process that neither signed nor rotated");
+    }
+    let late = crate::TOKEN_SPAN + Duration::from_secs(301);
+    moved.ahead_secs.store(late.as_secs(), Ordering::Relaxed);
+    let swept = rotate(false).await;
+    assert_eq!((swept.kept, swept.removed), (1, 2), "the last that signed, and those whose tokens have ended");
+    // A clock that was set back does not make an older key sign.
+    moved.ahead_secs.store(0, Ordering::Relaxed);
+    assert_eq!(rotate(false).await.kept, 2);
+    let newest = admin(&one).await;
+    two.identity.authenticate(&newest).await.unwrap();
+
+    assert_eq!(rotate(true).await.kept, 0);
+    for token in [&before, &after, &newest] {
+        two.refused(token, "all earlier tokens were made void").await;
+    }
+    two.identity.authenticate(&admin(&one).await).await.unwrap();
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub enum Command {
     Work(Work),
     /// Nodes.
     Node(Nodes),
+    /// The keys that sign tokens.
+    Keys(Keys),
     /// The path of a request through every process.
     Trace(Trace),
 }
@@ -60,6 +62,32 @@ pub struct Dev {
     /// Number of nodes.
     #[arg(long)]
     pub nodes: Option<u32>,
+    /// Guests that ran when the machine went down are started again after its boot; `=false`: they stay off, as at
+    /// first. Kept from start to start.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub resume_guests_after_boot: Option<bool>,
+    /// The file that identifies this boot of the machine.
+    #[arg(long, default_value = BOOT_ID_FILE)]
+    pub boot_id_file: PathBuf,
+    #[command(flatten)]
+    pub watched: Watched,
+}
+
+/// Where Linux says which boot this is.
+const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Where a process tells how it is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Watched {
+    /// Where Prometheus metrics are served; loopback only, port 0: a free one (`mainstay status` shows it).
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub metrics_listen: SocketAddr,
+    /// A collector of OpenTelemetry traces (OTLP over HTTP), as http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// The authority (PEM) that the certificate of an https collector is verified against.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    pub otlp_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,9 +110,8 @@ pub struct Serve {
     /// Other processes, as role/name=address:port.
     #[arg(long = "peer", value_parser = parse_peer)]
     pub peers: Vec<rpc::Target>,
-    /// Where Prometheus metrics are served; loopback only.
-    #[arg(long)]
-    pub metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub watched: Watched,
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,9 +131,18 @@ pub struct Agent {
     /// Where the first node answers; further ones on ports of their own.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub rpc_listen: SocketAddr,
+    /// Guests that ran when the machine went down are started again after its boot; else they stay off.
+    #[arg(long)]
+    pub resume_guests_after_boot: bool,
+    /// The file that identifies this boot of the machine: another one where processes end without a boot, as those of a
+    /// container do.
+    #[arg(long, default_value = BOOT_ID_FILE)]
+    pub boot_id_file: PathBuf,
     /// Ends when standard input does: for a process that is watched over by another.
     #[arg(long)]
     pub until_input_ends: bool,
+    #[command(flatten)]
+    pub watched: Watched,
 }
 
 #[derive(Debug, clap::Args)]
@@ -181,6 +217,32 @@ pub struct Nodes {
 pub enum NodesQuestion {
     /// All nodes.
     List,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Keys {
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(subcommand)]
+    pub question: KeysQuestion,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysQuestion {
+    /// Makes a new key sign tokens. Those that were issued before stay good until they end.
+    Rotate {
+        /// Makes every token that was issued before void: for a key that others may have.
+        #[arg(long)]
+        void_tokens: bool,
+    },
+}
+
+impl From<KeysQuestion> for Question {
+    fn from(question: KeysQuestion) -> Question {
+        match question {
+            KeysQuestion::Rotate { void_tokens } => Question::RotateKeys { void_tokens },
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

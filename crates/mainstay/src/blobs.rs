@@ -16,7 +16,7 @@ struct Service {
     view: Arc<View>,
 }
 
-/// The service over `images`; `view` tells who may upload what.
+/// The service over `images`; `view` tells which node may fetch and upload what.
 pub fn service(images: &Arc<Images>, view: &Arc<View>) -> BlobsServiceServer<impl BlobsService + use<>> {
     BlobsServiceServer::new(Service { images: Arc::clone(images), view: Arc::clone(view) })
 }
@@ -26,7 +26,14 @@ impl BlobsService for Service {
     type FetchStream = Pin<Box<dyn Stream<Item = Result<wire::FetchResponse, Status>> + Send>>;
 
     async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let node = rpc::peer_of(&request)?.name;
         let hash: Sha256 = request.into_inner().sha256.parse().map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let needed = self.view.read(|reader| servers::workflow::needed_on(reader, &hash.to_string(), &node)).await;
+        if !needed.map_err(|error| Status::from(rpc::Error::not_now(error)))? {
+            return Err(Status::permission_denied(format!(
+                "no server that is placed on the node {node} started from {hash}"
+            )));
+        }
         let blob = self.images.open_blob(hash, None).await.map_err(|error| Status::from(rpc::Error::no(error)))?;
         let pieces = blob.bytes.map(|piece| match piece {
             Ok(data) => Ok(wire::FetchResponse { data }),

@@ -29,6 +29,7 @@ pub enum Question {
     Work(String),
     Retry(String),
     Nodes,
+    RotateKeys { void_tokens: bool },
     Trace(String),
 }
 
@@ -53,10 +54,7 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
     let ring = Ring::new(&world, "operator/admin");
     let cx = Cx::root(&ring, None, world.now() + ANSWER_WAIT_MAX);
     let mut client = OperatorServiceClient::new(peers.channel(&target, &cx)).max_decoding_message_size(64 << 20);
-    let failed = |status: tonic::Status| {
-        let error = rpc::Error::from(status);
-        anyhow::anyhow!("{target} at {} did not answer: {}; is the cell running?", target.endpoint, error.reason)
-    };
+    let failed = |status: tonic::Status| refused(&target, status);
     Ok(match question {
         Question::Status => {
             let status = client.get_status(wire::GetStatusRequest {}).await.map_err(failed)?.into_inner();
@@ -78,27 +76,60 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
             let nodes = client.list_nodes(wire::ListNodesRequest {}).await.map_err(failed)?.into_inner().nodes;
             (table::nodes(&nodes), Value::Array(nodes.iter().map(node_json).collect()))
         }
+        Question::RotateKeys { void_tokens } => {
+            let request = wire::RotateTokenKeysRequest { void_tokens };
+            let rotated = client.rotate_token_keys(request).await.map_err(failed)?.into_inner();
+            (table::rotated(&rotated), rotated_json(&rotated))
+        }
         Question::Trace(subject) => {
             let request = wire::GetTraceRequest { subject: subject.clone() };
             let trace = client.get_trace(request).await.map_err(failed)?.into_inner();
             if trace.spans.is_empty() && trace.actions.is_empty() {
-                bail!("nothing is known of {subject}: neither a record nor a recent span names it");
+                bail!(
+                    "nothing is known of {subject}: neither a record nor a recent span names it; give the id of a \
+                     server, or a request's as the client was told it (X-Openstack-Request-Id)"
+                );
             }
             (waterfall::draw(&trace), trace_json(&trace))
         }
     })
 }
 
+/// What an operator can do about a call that failed.
+fn refused(target: &Target, status: tonic::Status) -> anyhow::Error {
+    match status.code() {
+        tonic::Code::NotFound
+        | tonic::Code::InvalidArgument
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::PermissionDenied => anyhow::anyhow!("{}", status.message()),
+        tonic::Code::Unimplemented => {
+            anyhow::anyhow!("{target} does not know this question: is it of an older release than this program?")
+        }
+        _ => {
+            let reason = rpc::Error::from(status).reason;
+            anyhow::anyhow!("{target} at {} did not answer: {reason}; is the cell running?", target.endpoint)
+        }
+    }
+}
+
 fn coordinator(home: &Home) -> anyhow::Result<Target> {
     let all = home.processes()?;
     let found = all.into_iter().find(|process| matches!(process.role, Role::Control | Role::Coordinator));
-    found.context("no coordinator of this cell has been started on this machine")
+    found.with_context(|| {
+        let dir = home.path("");
+        let dir = dir.display();
+        format!(
+            "the cell in {dir} is not running on this machine: no process of it coordinates (mainstay dev --home {dir})"
+        )
+    })
 }
 
 fn status_json(status: &wire::GetStatusResponse) -> Value {
     let process = |process: &wire::Process| {
         json!({ "identity": process.identity, "roles": process.roles, "up": process.up, "release": process.release,
-                "endpoint": process.endpoint })
+                "endpoint": process.endpoint, "uptime_us": process.uptime_us, "serving": process.serving,
+                "views_loaded": process.views_loaded, "revision": process.revision, "metrics": process.metrics,
+                "error": process.error })
     };
     json!({
         "cell": status.cell, "release": status.release, "revision": status.revision, "works": status.works,
@@ -124,6 +155,10 @@ fn shown_json(shown: &wire::ShowWorkResponse) -> Value {
     json!({ "work": shown.work.as_ref().map(work_json), "journal": journal })
 }
 
+fn rotated_json(rotated: &wire::RotateTokenKeysResponse) -> Value {
+    json!({ "signs": rotated.signs, "kept": rotated.kept, "removed": rotated.removed })
+}
+
 fn node_json(node: &wire::Node) -> Value {
     let amount =
         |amount: &wire::Amount| json!({ "class": amount.class, "used": amount.used, "capacity": amount.capacity });
@@ -139,7 +174,7 @@ fn trace_json(trace: &wire::GetTraceResponse) -> Value {
         json!({
             "trace": hex::encode(&span.trace), "id": format!("{:016x}", span.id), "parent": format!("{:016x}", span.parent),
             "name": span.name, "process": span.process, "start_us": span.start_us, "took_us": span.took_us,
-            "request_id": span.request_id, "subject": span.subject, "error": span.error,
+            "request_id": span.request_id, "subject": span.subject, "work": span.work, "error": span.error,
         })
     };
     let step = |step: &wire::Step| {

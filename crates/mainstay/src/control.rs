@@ -1,11 +1,11 @@
 //! Starts control roles in this process: `mainstay serve`, and the control half of `mainstay dev`.
 
-mod metrics;
 mod seed;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use api::{Platform, Site};
@@ -15,22 +15,24 @@ use images::Images;
 use networks::Networks;
 use pki::Role;
 use rpc::tls::{Listener, TlsPeers};
-use rpc::{Peers, Server, Target};
+use rpc::{Health, Peers, Server, Target};
 use scheduler::Scheduler;
 use servers::nodes::{Attendance, NodesContext, ServersContext};
 use servers::{Servers, workflow};
 use store::{Store, View};
 use telemetry::Ring;
+use telemetry::export::Outbox;
 use telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use world::World;
 use world::os::OsHost;
 
-use crate::args::Serve;
+use crate::args::{Serve, Watched};
 use crate::home::{Home, REGION};
 use crate::observe::Observer;
-use crate::operator::Operator;
+use crate::operator::{Operator, RELEASE};
+use crate::{metrics, otlp, renew};
 
 /// Works that one coordinator moves at the same time.
 const WORKS_MAX: usize = 1024;
@@ -44,7 +46,18 @@ pub struct Plan {
     pub name: String,
     pub rpc_listen: SocketAddr,
     pub peers: Vec<Target>,
-    pub metrics_listen: Option<SocketAddr>,
+    pub watched: Watched,
+}
+
+impl Plan {
+    fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role) || self.roles.contains(&Role::Control)
+    }
+
+    /// The roles that this process plays: one that has them all names them one by one.
+    fn parts(&self) -> impl Iterator<Item = Role> {
+        [Role::Store, Role::Api, Role::Coordinator, Role::Scheduler].into_iter().filter(|role| self.has(*role))
+    }
 }
 
 /// What runs.
@@ -56,10 +69,11 @@ pub struct Running {
     engine: Option<store::engine::Engine>,
     stop: Arc<tokio::sync::Notify>,
     api_ended: Option<tokio::sync::oneshot::Receiver<()>>,
+    outbox: Option<Outbox>,
 }
 
 impl Running {
-    /// Lets running requests finish, then closes the store.
+    /// Lets running requests finish, then closes the store, then hands out the last spans.
     pub async fn stop(self) {
         self.stop.notify_one();
         if let Some(ended) = self.api_ended {
@@ -67,6 +81,9 @@ impl Running {
         }
         if let Some(engine) = self.engine {
             engine.close().await;
+        }
+        if let Some(outbox) = self.outbox {
+            outbox.flush(otlp::FLUSH_WAIT_MAX).await;
         }
     }
 }
@@ -85,7 +102,7 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
             name: args.name.clone(),
             rpc_listen: args.rpc_listen,
             peers: args.peers.clone(),
-            metrics_listen: args.metrics_listen,
+            watched: args.watched.clone(),
         };
         let running = start(&world, plan).await?;
         println!("ready {}={}", running.rpc, running.rpc.endpoint);
@@ -108,7 +125,7 @@ struct Process {
 
 impl Process {
     fn has(&self, role: Role) -> bool {
-        self.plan.roles.contains(&role) || self.plan.roles.contains(&Role::Control)
+        self.plan.has(role)
     }
 
     /// Where `role` answers: in this process, or as the command line says.
@@ -142,26 +159,44 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         _ => Role::Control,
     };
     let credentials = plan.home.credentials(world, role, &plan.name)?;
+    keep_fresh(world, &plan, role, &credentials);
     let own = plan.home.identity(role, &plan.name);
     let ring = Ring::new(world, own.to_string());
     let metrics = Metrics::default();
+    ring.measure(&metrics);
+    let outbox = otlp::start(world, &metrics, &plan.watched)?;
+    outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
     let tls = TlsPeers::new(world, own.clone(), &credentials)?;
     let peers: Arc<dyn Peers> = Arc::clone(&tls) as Arc<dyn Peers>;
 
-    let holds_store = plan.roles.contains(&Role::Store) || plan.roles.contains(&Role::Control);
+    // Who asks how it is gets an answer before there is anything else to answer.
+    let health = Health::new(world, RELEASE, plan.parts().map(|role| role.to_string()).collect());
+    let metrics_at = metrics::serve(world, &metrics, plan.watched.metrics_listen).await?;
+    health.metrics_at(metrics_at.to_string());
+    let first = || Routes::new(health.service()).add_service(telemetry::service::service(&ring));
+    let server = Server::starting(&ring, &metrics, rpc::Limits::default(), first());
+    let listener = Listener::bind(plan.rpc_listen).await?;
+    let address = listener.address();
+    listener.serve(world, server.clone(), &credentials)?;
+    let mut routes = first();
+
+    let holds_store = plan.has(Role::Store);
     let (store, engine): (Arc<dyn Store>, _) = if holds_store {
         let path = plan.home.path("store/cell.db");
-        let engine = store_embedded::open(&path, broken).context("cannot open the store")?;
+        let observer = metrics::StoreWrites::new(world, &metrics);
+        let engine = store_embedded::open_observed(&path, broken, observer).context("cannot open the store")?;
         (Arc::new(engine.clone()), Some(engine))
     } else {
         let target = find(&plan.peers, Role::Store)?;
         (Arc::new(store_remote::RemoteStore::new(Arc::clone(&peers), target, &ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
+    metrics::count_view(&metrics, &view);
+    let shown = Arc::clone(&view);
+    health.views_loaded(move || shown.revision().as_u64());
     let networks = Networks::new(world, Arc::clone(&view));
     let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks };
 
-    let mut routes = Routes::new(telemetry::service::service(&process.ring));
     if holds_store {
         routes = routes.add_service(store_remote::service(Arc::clone(&store)));
     }
@@ -182,24 +217,20 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     } else {
         None
     };
-    let operator = Operator::new(&process.view, &process.ring, &process.peers, &attendance, &process.plan);
+    let operator = Operator::new(&process.view, &process.ring, &process.peers, &attendance, &process.plan, &health);
     if process.has(Role::Coordinator) {
         routes = routes.add_service(operator.service());
     }
 
-    let server = Server::new(&process.ring, &process.metrics, rpc::Limits::default(), routes.prepare());
-    let listener = Listener::bind(process.plan.rpc_listen).await?;
-    let address = listener.address();
-    listener.serve(world, server.clone(), &credentials)?;
+    server.started(routes.prepare());
     for served in Role::ALL.into_iter().filter(|served| process.has(*served)) {
         tls.serve_here(served, &server);
     }
     if process.has(Role::Coordinator) {
         // Works are taken over only now that this process can reach the roles that it runs itself.
-        operator.set_coordinator(start_coordinator(&process, &attendance)?);
-    }
-    if let Some(listen) = process.plan.metrics_listen {
-        metrics::serve(world, &process.metrics, listen).await?;
+        let coordinator = start_coordinator(&process, &attendance)?;
+        metrics::count_works(&process.metrics, &process.view, &coordinator);
+        operator.set_coordinator(coordinator);
     }
     let stop = Arc::new(tokio::sync::Notify::new());
     let (api, api_ended) = match images {
@@ -211,7 +242,16 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     };
     let rpc = Target { role, name: process.plan.name.clone(), endpoint: address.to_string() };
     process.plan.home.note_process(&rpc)?;
-    Ok(Running { rpc, api, engine, stop, api_ended })
+    health.serving();
+    Ok(Running { rpc, api, engine, stop, api_ended, outbox })
+}
+
+/// Renews this process's certificate while it runs.
+fn keep_fresh(world: &World, plan: &Plan, role: Role, credentials: &rpc::tls::Credentials) {
+    let (own, home, name) = (world.clone(), plan.home.clone(), plan.name.clone());
+    renew::keep_fresh(world, format!("{role}/{name}"), credentials, move || {
+        home.issued(&own, role, &name, Duration::ZERO)
+    });
 }
 
 fn indexes() -> Vec<store::Index> {
@@ -287,7 +327,7 @@ async fn start_api(
         coordinator: process.target(Role::Coordinator)?,
         identity: Arc::clone(&identity),
     });
-    let (router, _table) = Site::new(&platform)
+    let (router, table) = Site::new(&platform)
         .nest("/identity", api_identity::discovery(), Arc::clone(&identity))
         .nest("/identity/v3", api_identity::routes(), identity)
         .nest("/compute", api_compute::discovery(), Arc::clone(&compute))
@@ -296,17 +336,34 @@ async fn start_api(
         .nest("/network", api_network::routes(), networks.clone())
         .nest("/placement", api_placement::routes(), Arc::clone(view))
         .build();
-    let certificate = plan.home.public_certificate(world, &hosts(address))?;
-    let tls = rpc::tls::public_server_config(&certificate)?;
+    plan.home.note_routes(&table)?;
+    let tls = public_tls(process, address)?;
     let (ended, api_ended) = tokio::sync::oneshot::channel();
-    let serving = world.clone();
+    let (serving, limits) = (world.clone(), limits());
     world.spawn("public api", async move {
-        api::serve(listener, tls, router, serving, api::serve::Limits::default(), async move { stop.notified().await })
-            .await;
+        api::serve(listener, tls, router, serving, limits, async move { stop.notified().await }).await;
         let _nobody_waits = ended.send(());
     });
     plan.home.write_client_files(&public_url)?;
     Ok((public_url, api_ended))
+}
+
+/// How the public API shows itself: with a certificate that is renewed while it runs.
+fn public_tls(process: &Process, address: SocketAddr) -> anyhow::Result<tokio_rustls::rustls::ServerConfig> {
+    let (world, home) = (process.world.clone(), process.plan.home.clone());
+    let issued = move || home.public_certificate(&world, &hosts(address));
+    // Its clients show no certificate: nobody is verified.
+    let credentials = rpc::tls::Credentials::new(&issued()?, "")?;
+    renew::keep_fresh(&process.world, "public API".to_owned(), &credentials, issued);
+    Ok(credentials.public_server_config()?)
+}
+
+/// What clients of the public API may hold: never so many connections that nothing is left to open files with.
+fn limits() -> api::serve::Limits {
+    let limits = api::serve::Limits::default();
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
+    api::serve::Limits { connections: limits.connections.min(half), ..limits }
 }
 
 /// The names and addresses under which clients may reach the public API.

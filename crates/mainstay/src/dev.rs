@@ -4,6 +4,7 @@
 //! input ends), and are started again if they end before. Guests belong to nobody: they run on.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 use world::os::OsHost;
 
-use crate::args::{Dev, DriverKind};
+use crate::args::{Dev, DriverKind, Watched};
 use crate::control::{self, Plan};
 use crate::home::{Home, Wish};
 
@@ -28,7 +29,12 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
-        let wish = Wish { listen: args.listen, driver: args.driver, nodes: args.nodes };
+        let wish = Wish {
+            listen: args.listen,
+            driver: args.driver,
+            nodes: args.nodes,
+            resume_guests_after_boot: args.resume_guests_after_boot,
+        };
         let home = Home::open_or_create(&world, &args.home, &wish)?;
         say_what_is_missing(&home);
         let plan = Plan {
@@ -37,10 +43,10 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             name: "main".into(),
             rpc_listen: ([127, 0, 0, 1], 0).into(),
             peers: Vec::new(),
-            metrics_listen: None,
+            watched: args.watched.clone(),
         };
         let running = control::start(&world, plan).await?;
-        start_agents(&world, &home, &running.rpc);
+        start_agents(&world, &home, &running.rpc, args);
         println!("ready {}", running.api.as_deref().unwrap_or_default());
         wait_for_end().await?;
         running.stop().await;
@@ -59,17 +65,19 @@ fn say_what_is_missing(home: &Home) {
 }
 
 /// One process for a node that runs real guests, one for all fake nodes.
-fn start_agents(world: &World, home: &Home, control: &Target) {
+fn start_agents(world: &World, home: &Home, control: &Target, args: &Dev) {
     let names: Vec<String> = (1..=home.cell.nodes).map(|number| format!("node-{number}")).collect();
+    crate::renew::watch_over(world, home, names.clone());
     let processes: Vec<Vec<String>> = match home.cell.driver {
         DriverKind::Qemu => names.into_iter().map(|name| vec![name]).collect(),
         DriverKind::Fake => vec![names],
     };
     for nodes in processes {
         let (home, control, own) = (home.clone(), control.clone(), world.clone());
+        let (boot_id_file, watched) = (args.boot_id_file.clone(), args.watched.clone());
         world.spawn("agent process", async move {
             loop {
-                match agent_process(&own, &home, &control, &nodes).await {
+                match agent_process(&own, &home, &control, &nodes, &boot_id_file, &watched).await {
                     Ok(status) => {
                         tracing::warn!(nodes = nodes.join(","), %status, "an agent process ended; it is started again")
                     }
@@ -88,6 +96,8 @@ async fn agent_process(
     home: &Home,
     control: &Target,
     nodes: &[String],
+    boot_id_file: &Path,
+    watched: &Watched,
 ) -> anyhow::Result<std::process::ExitStatus> {
     let program = std::env::current_exe().context("this program cannot be found again")?;
     let driver = match home.cell.driver {
@@ -96,7 +106,19 @@ async fn agent_process(
     };
     let mut command = tokio::process::Command::new(program);
     command.arg("agent").arg("--home").arg(home.path("")).args(["--driver", driver, "--until-input-ends"]);
+    command.arg("--boot-id-file").arg(boot_id_file);
+    if home.cell.resume_guests_after_boot {
+        command.arg("--resume-guests-after-boot");
+    }
     command.arg("--peer").arg(format!("{control}={}", control.endpoint));
+    // A port of its own: the one that was asked for is this process's.
+    command.args(["--metrics-listen", "127.0.0.1:0"]);
+    if let Some(endpoint) = &watched.otlp_endpoint {
+        command.args(["--otlp-endpoint", endpoint]);
+    }
+    if let Some(authority) = &watched.otlp_ca {
+        command.arg("--otlp-ca").arg(authority);
+    }
     for node in nodes {
         // Issued here, so that no agent process needs the authority's key.
         home.credentials(world, Role::Agent, node)?;
@@ -125,7 +147,7 @@ pub async fn wait_for_end() -> anyhow::Result<()> {
 }
 
 /// Removes what a stopped cell has left on this machine: running guests and networks. Its records and disks stay.
-pub fn down(dir: &std::path::Path) -> anyhow::Result<()> {
+pub fn down(dir: &Path) -> anyhow::Result<()> {
     let home = Home::open(dir)?;
     match home.cell.driver {
         DriverKind::Fake => return Ok(()),
@@ -135,7 +157,8 @@ pub fn down(dir: &std::path::Path) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &home.path("run"));
         for entry in std::fs::read_dir(home.path("agents")).context("cannot list the agents")? {
-            let driver = crate::node::qemu(&world, &home, &entry?.path()).await?;
+            // What is removed is removed in any boot: only what KVM was found to do hangs on it.
+            let driver = crate::node::qemu(&world, &home, &entry?.path(), String::new()).await?;
             for found in driver.find().await? {
                 driver.ensure_stopped(found.guest, None).await?;
             }

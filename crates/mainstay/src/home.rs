@@ -17,8 +17,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use pki::{Authority, Identity, Issued, Role};
 use serde::{Deserialize, Serialize};
 use world::World;
@@ -31,7 +32,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8774";
 pub const REGION: &str = "RegionOne";
 
 /// What is decided when a cell is made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// Its name, as a DNS name.
     pub name: String,
@@ -43,6 +44,9 @@ pub struct Cell {
     pub driver: DriverKind,
     /// How many nodes it has.
     pub nodes: u32,
+    /// Whether guests that ran are started again after a boot of the machine.
+    #[serde(default)]
+    pub resume_guests_after_boot: bool,
 }
 
 /// A cell's home.
@@ -59,36 +63,43 @@ pub struct Wish {
     pub listen: Option<SocketAddr>,
     pub driver: Option<DriverKind>,
     pub nodes: Option<u32>,
+    pub resume_guests_after_boot: Option<bool>,
 }
 
 impl Home {
     /// The home in `dir`, which has been made before.
     pub fn open(dir: &Path) -> anyhow::Result<Home> {
-        let dir = fs::canonicalize(dir).with_context(|| format!("there is no cell in {}", dir.display()))?;
+        let none = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => anyhow!(
+                "you may not read the cell in {}: only its owner may, so run this as the user that runs the cell",
+                dir.display()
+            ),
+            _ => anyhow!(
+                "there is no cell in {} ({error}); give its home with --home, or make one: mainstay dev --home DIR",
+                dir.display()
+            ),
+        };
+        let dir = fs::canonicalize(dir).map_err(none)?;
         let file = dir.join("cell.json");
-        let text = fs::read_to_string(&file).with_context(|| {
-            format!(
-                "there is no cell in {} (cannot read {}); `mainstay dev --home` makes one",
-                dir.display(),
-                file.display()
-            )
-        })?;
+        let text = fs::read_to_string(&file).map_err(none)?;
         let cell = serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
         Ok(Home { dir, cell })
     }
 
-    /// The home in `dir`, made if it is not there. What was decided before stays, but for the listen address and the
-    /// number of nodes, which may change from start to start.
+    /// The home in `dir`, made if it is not there. What was decided before stays, but for the listen address, the number
+    /// of nodes and what becomes of guests after a boot, which may change from start to start.
     pub fn open_or_create(world: &World, dir: &Path, wish: &Wish) -> anyhow::Result<Home> {
         if dir.join("cell.json").exists() {
             let mut home = Home::open(dir)?;
             if let Some(driver) = wish.driver.filter(|driver| *driver != home.cell.driver) {
                 bail!("this cell was made with the driver {:?}; {driver:?} needs a home of its own", home.cell.driver);
             }
-            let before = (home.cell.listen, home.cell.nodes);
+            let before = home.cell.clone();
             home.cell.listen = wish.listen.unwrap_or(home.cell.listen);
             home.cell.nodes = wish.nodes.unwrap_or(home.cell.nodes);
-            if before != (home.cell.listen, home.cell.nodes) {
+            home.cell.resume_guests_after_boot =
+                wish.resume_guests_after_boot.unwrap_or(home.cell.resume_guests_after_boot);
+            if before != home.cell {
                 home.save()?;
             }
             return Ok(home);
@@ -103,6 +114,7 @@ impl Home {
             listen,
             driver: wish.driver.unwrap_or(DriverKind::Qemu),
             nodes: wish.nodes.unwrap_or(1),
+            resume_guests_after_boot: wish.resume_guests_after_boot.unwrap_or(false),
         };
         let home = Home { dir, cell };
         home.make(world)?;
@@ -152,26 +164,44 @@ impl Home {
         Identity { cell: self.cell.name.clone(), role, name: name.to_owned() }
     }
 
-    /// Key and certificate of a process, issued at its first start.
-    pub fn credentials(&self, world: &World, role: Role, name: &str) -> anyhow::Result<rpc::tls::Credentials> {
+    /// Key and certificate of a process, issued at its first start and again when they have been due for `grace`.
+    pub fn issued(&self, world: &World, role: Role, name: &str, grace: Duration) -> anyhow::Result<Issued> {
         // The authority's key is read only when something is issued: a process that has its certificate never sees it.
         let issue = || Ok(self.authority()?.issue(world, &self.identity(role, name))?);
-        let own = self.keep(&format!("{role}-{name}"), issue)?;
-        Ok(rpc::tls::Credentials { own, authority_pem: self.read_pki("authority.crt")? })
+        self.keep(world, &format!("{role}-{name}"), grace, issue)
     }
 
-    /// Key and certificate of the public API under `hosts`, issued anew when these change.
+    /// What a process shows and verifies with.
+    pub fn credentials(&self, world: &World, role: Role, name: &str) -> anyhow::Result<rpc::tls::Credentials> {
+        let own = self.issued(world, role, name, Duration::ZERO)?;
+        Ok(rpc::tls::Credentials::new(&own, &self.read_pki("authority.crt")?)?)
+    }
+
+    /// Key and certificate of the public API under `hosts`, issued anew when these change or when it is due.
     pub fn public_certificate(&self, world: &World, hosts: &[String]) -> anyhow::Result<Issued> {
         let name = format!("api-{}", hex::encode(hosts.join(",").as_bytes()));
         let name: String = name.chars().take(100).collect();
-        self.keep(&name, || Ok(self.authority()?.issue_public(world, hosts)?))
+        self.keep(world, &name, Duration::ZERO, || Ok(self.authority()?.issue_public(world, hosts)?))
     }
 
-    fn keep(&self, name: &str, issue: impl FnOnce() -> anyhow::Result<Issued>) -> anyhow::Result<Issued> {
+    fn keep(
+        &self,
+        world: &World,
+        name: &str,
+        grace: Duration,
+        issue: impl FnOnce() -> anyhow::Result<Issued>,
+    ) -> anyhow::Result<Issued> {
         let file = |extension: &str| self.dir.join("pki").join(format!("{name}.{extension}"));
-        // The certificate is written last: where it is, its key is.
         if let (Ok(certificate_pem), Ok(key_pem)) = (fs::read_to_string(file("crt")), fs::read_to_string(file("key"))) {
-            return Ok(Issued { certificate_pem, key_pem });
+            let there = Issued { certificate_pem, key_pem };
+            match there.validity() {
+                Ok(validity) if world.wall() < validity.renew + grace => return Ok(there),
+                // Who cannot issue goes on with what is good yet.
+                Ok(validity) if world.wall() < validity.end && self.authority().is_err() => return Ok(there),
+                Ok(_) => {}
+                // A kill between the two files below leaves a key and a certificate of two.
+                Err(error) => tracing::info!(name, %error, "a certificate is issued again"),
+            }
         }
         let issued = issue()?;
         write_private(&file("key"), issued.key_pem.as_bytes())?;
@@ -207,6 +237,13 @@ impl Home {
         let note = Note { endpoint: process.endpoint.clone(), pid: std::process::id() };
         let file = self.dir.join("run").join(format!("{}-{}.json", process.role, process.name));
         write_private(&file, serde_json::to_string(&note)?.as_bytes())
+    }
+
+    /// Notes what the public API answers, for people and tests: lines of `METHOD PATH DIALECT`.
+    pub fn note_routes(&self, routes: &[api::Route]) -> anyhow::Result<()> {
+        let lines = routes.iter().map(|route| format!("{} {} {:?}\n", route.method, route.path, route.dialect));
+        let file = self.dir.join("run/routes");
+        fs::write(&file, lines.collect::<String>()).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Notes the process id of an agent process, for people and tests.
@@ -261,4 +298,78 @@ pub fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
         file.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
     };
     write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use world::os::OsHost;
+
+    use super::*;
+
+    /// The machine's world with a wall clock that a test moves.
+    struct Moved(World, AtomicU64);
+
+    impl world::Host for Moved {
+        fn spawn(&self, name: &'static str, task: world::BoxFuture<'static, ()>) {
+            self.0.spawn(name, task);
+        }
+        fn now(&self) -> world::Mono {
+            self.0.now()
+        }
+        fn wall(&self) -> world::Wall {
+            self.0.wall() + Duration::from_secs(86_400 * self.1.load(Ordering::Relaxed))
+        }
+        fn sleep_until(&self, when: world::Mono) -> world::BoxFuture<'static, ()> {
+            self.0.sleep_until(when)
+        }
+        fn fill_random(&self, bytes: &mut [u8]) {
+            bytes.iter_mut().for_each(|byte| *byte = self.0.random::<1>()[0]);
+        }
+        fn disk(&self) -> Arc<dyn world::Disk> {
+            self.0.disk()
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_are_renewed_before_they_end_and_secrets_are_the_owners() {
+        let dir = tempfile::tempdir().unwrap();
+        let moved = Arc::new(Moved(OsHost::world(tokio::runtime::Handle::current(), dir.path()), AtomicU64::new(0)));
+        let world = World::new(Arc::clone(&moved) as Arc<dyn world::Host>);
+        let home = Home::open_or_create(&world, &dir.path().join("home"), &Wish::default()).unwrap();
+        let agent = |grace| home.issued(&world, Role::Agent, "node-1", grace).unwrap().certificate_pem;
+        let day = Duration::from_secs(86_400);
+        let days = |days| moved.1.store(days, Ordering::Relaxed);
+
+        let first = agent(Duration::ZERO);
+        days(58);
+        assert_eq!(agent(Duration::ZERO), first, "it is good for another month");
+        days(61);
+        assert_eq!(agent(day * 2), first, "who leaves it to others waits");
+        let second = agent(Duration::ZERO);
+        assert_ne!(second, first);
+        assert_eq!(agent(day * 2), second, "and finds what they have issued");
+
+        // A kill between the two files of a renewal.
+        let other = home.issued(&world, Role::Agent, "node-2", Duration::ZERO).unwrap();
+        write_private(&home.path("pki/agent-node-1.key"), other.key_pem.as_bytes()).unwrap();
+        assert_ne!(agent(Duration::ZERO), second);
+
+        // Without the authority's key a certificate is used to its end, and not beyond.
+        fs::remove_file(home.path("pki/authority.key")).unwrap();
+        days(61 + 80);
+        let last = agent(Duration::ZERO);
+        days(61 + 91);
+        assert!(home.issued(&world, Role::Agent, "node-1", Duration::ZERO).is_err(), "{last}");
+
+        for entry in fs::read_dir(home.path("pki")).unwrap().chain(fs::read_dir(home.path("")).unwrap()) {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let want = if entry.file_type().unwrap().is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, want, "{}", entry.path().display());
+        }
+    }
 }

@@ -9,9 +9,12 @@ mod control;
 mod dev;
 mod home;
 mod logs;
+mod metrics;
 mod node;
 mod observe;
 mod operator;
+mod otlp;
+mod renew;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,7 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    raise_file_limit();
     let args = Args::parse();
     let ended = match args.command {
         Command::Dev(dev) => dev::run(&dev),
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
         Command::Status(ask) => cli::run(&ask, cli::Question::Status),
         Command::Work(work) => cli::run(&work.ask, work.question.into()),
         Command::Node(node) => cli::run(&node.ask, cli::Question::Nodes),
+        Command::Keys(keys) => cli::run(&keys.ask, keys.question.into()),
         Command::Trace(trace) => cli::run(&trace.ask, cli::Question::Trace(trace.subject)),
     };
     match ended {
@@ -38,6 +43,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// As many open files as this process may have: the usual first bound is for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it fails, there is room for fewer connections; what counts on it asks how many.
+    let _fewer = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// An error with all that led to it, each said once.

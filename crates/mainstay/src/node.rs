@@ -15,8 +15,9 @@ use driver_fake::FakeMachine;
 use driver_qemu::{Networking, QemuDriver, Tools};
 use pki::Role;
 use rpc::tls::{Listener, TlsPeers};
-use rpc::{Peers, Server, Target};
+use rpc::{Health, Peers, Server, Target};
 use telemetry::Ring;
+use telemetry::export::Outbox;
 use telemetry::metrics::Metrics;
 use tokio::io::AsyncReadExt;
 use tonic::service::Routes;
@@ -25,6 +26,8 @@ use world::os::OsHost;
 
 use crate::args::{Agent, DriverKind};
 use crate::home::{Home, make_dir};
+use crate::operator::RELEASE;
+use crate::{metrics, otlp, renew};
 
 /// How long to wait for an agent process of the same nodes to end.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -40,7 +43,7 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
-        let journal = start(&world, &home, args, &dir).await?;
+        let (journal, outbox) = start(&world, &home, args, &dir).await?;
         println!("ready {} nodes", args.nodes.len());
         let input = async {
             if args.until_input_ends {
@@ -55,6 +58,9 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
             ended = crate::dev::wait_for_end() => ended?,
             // What lies behind the failure in the log is unknown: only opening it again can tell.
             error = journal.failed() => bail!("the agent's log failed ({error}); the process ends, start it again"),
+        }
+        if let Some(outbox) = outbox {
+            outbox.flush(otlp::FLUSH_WAIT_MAX).await;
         }
         anyhow::Ok(())
     })?;
@@ -78,61 +84,85 @@ async fn lock(world: &World, dir: &Path) -> anyhow::Result<std::fs::File> {
     }
 }
 
-async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<Arc<Journal>> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
-    let boot_id = boot_id.trim().to_owned();
+/// Which boot of the machine this is, and whether what ran in an earlier one is started again.
+struct Boot {
+    id: String,
+    resumes: bool,
+}
+
+/// What the nodes of one process share.
+struct Process<'a> {
+    world: &'a World,
+    home: &'a Home,
+    args: &'a Agent,
+    dir: &'a Path,
+    boot: Boot,
+    journal: Arc<Journal>,
+    ring: Arc<Ring>,
+    metrics: Metrics,
+    health: Health,
+}
+
+async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<(Arc<Journal>, Option<Outbox>)> {
+    let boot_id = std::fs::read_to_string(&args.boot_id_file)
+        .with_context(|| format!("cannot read which boot this is from {}", args.boot_id_file.display()))?;
+    let boot = Boot { id: boot_id.trim().to_owned(), resumes: args.resume_guests_after_boot };
     let journal = Journal::open(world).await.context("cannot open the agent's log")?;
     let machine = match args.driver {
-        DriverKind::Fake => Some(FakeMachine::open(world, &dir.join("fake"), &boot_id)?),
+        DriverKind::Fake => Some(FakeMachine::open(world, &dir.join("fake"), &boot.id)?),
         DriverKind::Qemu if args.nodes.len() > 1 => bail!("a process runs one qemu node"),
         DriverKind::Qemu => None,
     };
     let metrics = Metrics::default();
-    // One ring for the process: a thousand fake nodes remember no more than one real one.
-    let process = match args.nodes.as_slice() {
-        [one] => home.identity(Role::Agent, one).to_string(),
-        all => format!("agent/{} nodes", all.len()),
-    };
-    let ring = Ring::new(world, process);
+    metrics::count_logs(&metrics, world);
+    let health = Health::new(world, RELEASE, vec![Role::Agent.to_string()]);
+    let metrics_at = metrics::serve(world, &metrics, args.watched.metrics_listen).await?;
+    health.metrics_at(metrics_at.to_string());
+    // One memory for the process: a thousand fake nodes remember no more than one real one.
+    let ring = Ring::new(world, format!("agent/{} nodes", args.nodes.len()));
+    ring.measure(&metrics);
+    let outbox = otlp::start(world, &metrics, &args.watched)?;
+    outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
+    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health };
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
             Some(machine) => machine.driver(name),
-            None => Arc::new(qemu(world, home, dir).await?),
+            None => Arc::new(qemu(world, home, dir, process.boot.id.clone()).await?),
         };
         let listen = if index == 0 { args.rpc_listen } else { SocketAddr::new(args.rpc_listen.ip(), 0) };
-        let boot_id = boot_id.clone();
-        start_node(world, home, &args.peers, name, driver, listen, (&journal, &ring, boot_id, dir), &metrics).await?;
+        start_node(&process, name, driver, listen).await?;
     }
-    Ok(journal)
+    process.health.serving();
+    Ok((process.journal, outbox))
 }
 
 /// The driver for the guests under `dir`.
-pub async fn qemu(world: &World, home: &Home, dir: &Path) -> anyhow::Result<QemuDriver> {
+pub async fn qemu(world: &World, home: &Home, dir: &Path, boot_id: String) -> anyhow::Result<QemuDriver> {
     let networking = if rustix::process::geteuid().is_root() {
         Networking::Node(node_net::Config { tag: home.cell.tag.clone() })
     } else {
         tracing::warn!("without root: guests get user-mode networking, without security groups, and are not confined");
         Networking::User
     };
-    let config = driver_qemu::Config { state_dir: dir.to_path_buf(), tools: Tools::default(), networking };
+    let config = driver_qemu::Config { state_dir: dir.to_path_buf(), boot_id, tools: Tools::default(), networking };
     QemuDriver::open(world.clone(), config).await.map_err(Into::into)
 }
 
 async fn start_node(
-    world: &World,
-    home: &Home,
-    others: &[Target],
+    process: &Process<'_>,
     name: &str,
     driver: Arc<dyn Driver>,
     listen: SocketAddr,
-    (journal, ring, boot_id, dir): (&Arc<Journal>, &Arc<Ring>, String, &Path),
-    metrics: &Metrics,
 ) -> anyhow::Result<()> {
+    let Process { world, home, args, dir, boot, journal, metrics, health, .. } = process;
     let credentials = home.credentials(world, Role::Agent, name)?;
+    renew::keep_agent_fresh(world, home, name, &credentials);
     let identity = home.identity(Role::Agent, name);
+    // Its spans carry its own name, whoever else is in this process.
+    let ring = process.ring.beside(identity.to_string());
     let peers: Arc<dyn Peers> = TlsPeers::new(world, identity, &credentials)?;
     let with = |role: Role| -> Vec<Target> {
-        others.iter().filter(|peer| peer.role == role || peer.role == Role::Control).cloned().collect()
+        args.peers.iter().filter(|peer| peer.role == role || peer.role == Role::Control).cloned().collect()
     };
     // The address comes first: it is what the node tells its coordinators.
     let listener = Listener::bind(listen).await?;
@@ -142,18 +172,21 @@ async fn start_node(
         agent::Config {
             name: name.to_owned(),
             endpoint: listener.address().to_string(),
-            boot_id,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: boot.id.clone(),
+            resume_after_boot: boot.resumes,
+            release: RELEASE.to_owned(),
             driver,
             peers,
             coordinators: with(Role::Coordinator),
             images: with(Role::Api),
             scratch: dir.join("scratch").join(name),
-            ring: Arc::clone(ring),
+            ring: Arc::clone(&ring),
         },
     );
-    let routes = Routes::new(agent::service(&node)).add_service(telemetry::service::service(ring));
-    let server = Server::new(ring, metrics, rpc::Limits::default(), routes.prepare());
+    let routes = Routes::new(agent::service(&node))
+        .add_service(telemetry::service::service(&ring))
+        .add_service(health.service());
+    let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
     listener.serve(world, server, &credentials)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What operators ask a cell: status, works, nodes, traces. Served by coordinators.
 
 mod nodes;
+mod status;
 mod trace;
 mod works;
 
@@ -10,7 +11,7 @@ use coordinator::{Coordinator, Work};
 use pki::Role;
 use proto::operator::v1 as wire;
 use proto::operator::v1::operator_service_server::{OperatorService, OperatorServiceServer};
-use rpc::{Peers, Target};
+use rpc::{Health, Peers, Target};
 use servers::nodes::Attendance;
 use store::{Record, View};
 use telemetry::Ring;
@@ -31,8 +32,8 @@ struct Inner {
     peers: Arc<dyn Peers>,
     attendance: Arc<Attendance>,
     coordinator: OnceLock<Arc<Coordinator>>,
+    health: Health,
     cell: String,
-    roles: Vec<String>,
     others: Vec<Target>,
 }
 
@@ -44,6 +45,7 @@ impl Operator {
         peers: &Arc<dyn Peers>,
         attendance: &Arc<Attendance>,
         plan: &Plan,
+        health: &Health,
     ) -> Operator {
         Operator(Arc::new(Inner {
             view: Arc::clone(view),
@@ -51,8 +53,8 @@ impl Operator {
             peers: Arc::clone(peers),
             attendance: Arc::clone(attendance),
             coordinator: OnceLock::new(),
+            health: health.clone(),
             cell: plan.home.cell.name.clone(),
-            roles: plan.roles.iter().map(ToString::to_string).collect(),
             others: plan.peers.clone(),
         }))
     }
@@ -89,43 +91,7 @@ impl OperatorService for Operator {
         &self,
         _: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        let inner = &self.0;
-        let counted = inner.view.read(|reader| {
-            let servers = reader.range(servers::Server::all()).count();
-            let nodes = reader.range(placement::Node::all()).count();
-            (reader.revision().as_u64(), servers, nodes, works::all(inner, reader))
-        });
-        let (revision, servers, nodes, works) = counted.await.map_err(unavailable)?;
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let own = wire::Process {
-            identity: inner.ring.process().to_owned(),
-            roles: inner.roles.clone(),
-            up: true,
-            release: RELEASE.to_owned(),
-            endpoint: String::new(),
-        };
-        let mut processes = vec![own];
-        for target in inner.others() {
-            let up = trace::spans_of(inner, &target, "req-none").await.is_ok();
-            processes.push(wire::Process {
-                identity: target.to_string(),
-                roles: vec![target.role.to_string()],
-                up,
-                release: nodes::release_of(inner, &target).await,
-                endpoint: target.endpoint,
-            });
-        }
-        Ok(Response::new(wire::GetStatusResponse {
-            cell: inner.cell.clone(),
-            release: RELEASE.to_owned(),
-            revision,
-            processes,
-            works: count(works.len()),
-            works_failing: count(works.iter().filter(|work| work.failures > 0).count()),
-            servers: count(servers),
-            nodes_up: count(inner.attendance.all().len()),
-            nodes: count(nodes),
-        }))
+        status::of(&self.0).await.map(Response::new)
     }
 
     async fn list_work(&self, _: Request<wire::ListWorkRequest>) -> Result<Response<wire::ListWorkResponse>, Status> {
@@ -157,6 +123,25 @@ impl OperatorService for Operator {
             coordinator.retry(work);
         }
         Ok(Response::new(wire::RetryWorkResponse {}))
+    }
+
+    async fn rotate_token_keys(
+        &self,
+        request: Request<wire::RotateTokenKeysRequest>,
+    ) -> Result<Response<wire::RotateTokenKeysResponse>, Status> {
+        let void = request.into_inner().void_tokens;
+        let rotated = identity::keys::rotate(self.0.ring.world(), &self.0.view, void).await;
+        let rotated = rotated.map_err(|error| match error {
+            identity::Error::Invalid(reason) => Status::failed_precondition(reason),
+            error => unavailable(error),
+        })?;
+        tracing::info!(key = rotated.signs, kept = rotated.kept, removed = rotated.removed, "token keys were rotated");
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(Response::new(wire::RotateTokenKeysResponse {
+            signs: rotated.signs,
+            kept: count(rotated.kept),
+            removed: count(rotated.removed),
+        }))
     }
 
     async fn list_nodes(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    PublicKeyData, SanType,
 };
 use time::OffsetDateTime;
 use world::{Wall, World};
@@ -12,8 +12,8 @@ use x509_parser::extensions::GeneralName;
 
 use crate::identity::Identity;
 
-/// How long a certificate of a process is valid. Renewal is by restart until there is a service for it.
-const LEAF_VALID: Duration = Duration::from_secs(5 * 365 * 86_400);
+/// How long a certificate of a process is valid. It is renewed long before, also while the process runs.
+const LEAF_VALID: Duration = Duration::from_secs(90 * 86_400);
 /// How long the authority is valid.
 const AUTHORITY_VALID: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Certificates are valid a little before they were made, for machines whose clocks differ.
@@ -28,6 +28,9 @@ pub enum PkiError {
     /// The certificate carries no identity of a cell.
     #[error("the certificate carries no identity of a cell: {0}")]
     NoIdentity(String),
+    /// A key or certificate is not what it should be.
+    #[error("a key or certificate is damaged: {0}")]
+    Damaged(String),
 }
 
 /// The cell's authority: its key is the root of all trust within the cell.
@@ -47,6 +50,33 @@ pub struct Issued {
     pub certificate_pem: String,
     /// Its key: a secret.
     pub key_pem: String,
+}
+
+/// For how long a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// It should be replaced from here on: a third of its life is left for whatever stands in the way.
+    pub renew: Wall,
+    /// It is worth nothing from here on.
+    pub end: Wall,
+}
+
+impl Issued {
+    /// For how long the certificate is good, if the key belongs to it: files that were replaced one after the other may
+    /// be of two certificates.
+    pub fn validity(&self) -> Result<Validity, PkiError> {
+        let damaged = |why: String| PkiError::Damaged(why);
+        let (_, pem) = x509_parser::pem::parse_x509_pem(self.certificate_pem.as_bytes())
+            .map_err(|error| damaged(error.to_string()))?;
+        let certificate = pem.parse_x509().map_err(|error| damaged(error.to_string()))?;
+        if certificate.public_key().raw != KeyPair::from_pem(&self.key_pem)?.subject_public_key_info() {
+            return Err(damaged("the key belongs to another certificate".into()));
+        }
+        let at = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        let (start, end) = (at(certificate.validity().not_before), at(certificate.validity().not_after));
+        let wall = |secs: u64| Wall::from_micros(secs.saturating_mul(1_000_000));
+        Ok(Validity { renew: wall(end - end.saturating_sub(start) / 3), end: wall(end) })
+    }
 }
 
 impl Authority {
@@ -133,4 +163,26 @@ fn set_validity(params: &mut CertificateParams, now: Wall, span: Duration) {
     };
     params.not_before = at(now.as_secs().saturating_sub(CLOCK_SKEW_SECS));
     params.not_after = at(now.as_secs().saturating_add(span.as_secs()));
+}
+
+#[cfg(test)]
+mod tests {
+    use world::os::OsHost;
+
+    use super::*;
+    use crate::identity::Role;
+
+    #[tokio::test]
+    async fn a_certificate_says_when_it_is_due_and_whose_key_it_is() {
+        let world = OsHost::world(tokio::runtime::Handle::current(), std::path::Path::new("/nonexistent"));
+        let authority = Authority::create(&world, "c.mainstay").unwrap();
+        let identity = Identity { cell: "c.mainstay".into(), role: Role::Api, name: "one".into() };
+        let (one, two) = (authority.issue(&world, &identity).unwrap(), authority.issue(&world, &identity).unwrap());
+        let validity = one.validity().unwrap();
+        let (day, now) = (86_400, world.wall().as_secs());
+        assert!((59 * day..=60 * day).contains(&(validity.renew.as_secs() - now)), "{validity:?}");
+        assert!((89 * day..=90 * day).contains(&(validity.end.as_secs() - now)), "{validity:?}");
+        let mixed = Issued { key_pem: two.key_pem, ..one };
+        assert!(matches!(mixed.validity(), Err(PkiError::Damaged(_))));
+    }
 }

@@ -8,5 +8,5 @@
 mod authority;
 mod identity;
 
-pub use authority::{Authority, Issued, PkiError};
+pub use authority::{Authority, Issued, PkiError, Validity};
 pub use identity::{Identity, Role};

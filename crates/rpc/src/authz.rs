@@ -32,11 +32,13 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.store.v1.StoreService/Watch", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Snapshot", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Commit", &[Role::Api, Role::Coordinator]),
+    rule("/mainstay.health.v1.HealthService/Check", &[Role::Operator, Role::Coordinator]),
     rule("/mainstay.telemetry.v1.TelemetryService/FindSpans", &[Role::Operator, Role::Coordinator]),
     rule("/mainstay.operator.v1.OperatorService/GetStatus", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/ListWork", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/ShowWork", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/RetryWork", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/RotateTokenKeys", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/ListNodes", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/GetTrace", &[Role::Operator]),
 ];

@@ -20,7 +20,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    const fn as_str(self) -> &'static str {
+    /// Its name on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::No => "no",
             Verdict::NotNow => "not-now",
@@ -83,10 +84,10 @@ impl From<Error> for Status {
     }
 }
 
-impl From<Status> for Error {
-    fn from(status: Status) -> Error {
+impl From<&Status> for Verdict {
+    fn from(status: &Status) -> Verdict {
         let told = status.metadata().get(VERDICT).and_then(|value| value.to_str().ok()).and_then(Verdict::parse);
-        let verdict = told.unwrap_or_else(|| match status.code() {
+        told.unwrap_or_else(|| match status.code() {
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
@@ -97,7 +98,7 @@ impl From<Status> for Error {
             | Code::Unauthenticated => Verdict::No,
             Code::ResourceExhausted => Verdict::NotNow,
             // A connection that was never made carried nothing; one that broke may have.
-            Code::Unavailable if never_sent(&status) => Verdict::NotNow,
+            Code::Unavailable if never_sent(status) => Verdict::NotNow,
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -106,7 +107,13 @@ impl From<Status> for Error {
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => Verdict::Unknown,
-        });
+        })
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        let verdict = Verdict::from(&status);
         let mut reason = status.message().to_owned();
         let mut source = std::error::Error::source(&status);
         while let Some(error) = source {

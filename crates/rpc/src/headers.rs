@@ -1,7 +1,7 @@
-//! What goes along with a call: deadline, trace, request id.
+//! What goes along with a call: deadline, trace, request id, and which thing and which work it is about.
 //!
-//! `grpc-timeout` as gRPC defines it, `traceparent` as W3C Trace Context does, `x-openstack-request-id`, and
-//! `mainstay-subject`.
+//! `grpc-timeout` as gRPC defines it, `traceparent` as W3C Trace Context does, `x-openstack-request-id`,
+//! `mainstay-subject` and `mainstay-work`.
 
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ use telemetry::{Cx, SpanId, TraceId};
 const TIMEOUT: &str = "grpc-timeout";
 const TRACE: &str = "traceparent";
 const REQUEST: &str = "x-openstack-request-id";
+const SUBJECT: &str = "mainstay-subject";
+const WORK: &str = "mainstay-work";
+/// The longest id that is believed.
+const ID_BYTES_MAX: usize = 64;
 
 /// Writes `cx` into the headers of a call.
 pub(crate) fn write(headers: &mut HeaderMap, cx: &Cx) {
@@ -21,8 +25,11 @@ pub(crate) fn write(headers: &mut HeaderMap, cx: &Cx) {
     let trace = format!("00-{}-{:016x}-01", cx.trace(), cx.span_id().0);
     insert(headers, TIMEOUT, &timeout);
     insert(headers, TRACE, &trace);
-    if let Some(request) = cx.request() {
-        insert(headers, REQUEST, request);
+    let known = [(REQUEST, cx.request().map(|id| &**id)), (SUBJECT, cx.subject()), (WORK, cx.work())];
+    for (name, id) in known {
+        if let Some(id) = id {
+            insert(headers, name, id);
+        }
     }
 }
 
@@ -38,15 +45,20 @@ pub(crate) struct Told {
     pub(crate) timeout: Option<Duration>,
     pub(crate) trace: Option<(TraceId, SpanId)>,
     pub(crate) request: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) work: Option<String>,
 }
 
 /// Reads what a call told; what does not parse counts as not told.
 pub(crate) fn read(headers: &HeaderMap) -> Told {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let id = |name: &str| text(name).filter(|id| id.len() <= ID_BYTES_MAX).map(str::to_owned);
     Told {
         timeout: text(TIMEOUT).and_then(parse_timeout),
         trace: text(TRACE).and_then(parse_trace),
-        request: text(REQUEST).filter(|request| request.len() <= 64).map(str::to_owned),
+        request: id(REQUEST),
+        subject: id(SUBJECT),
+        work: id(WORK),
     }
 }
 

@@ -4,6 +4,7 @@
 //!   deadline and a concurrency limit, continues its caller's trace and leaves a span and a metric.
 //! - [`Channel`] is what generated clients are made of. It carries a [`telemetry::Cx`]: deadline, trace and request id
 //!   go along, and the caller waits no longer than the deadline.
+//! - [`Health`] says how a process is, also while it is starting.
 //! - [`Peers`] hands out channels by [`Target`]. Three kinds exist: over TCP with mutual TLS ([`tls`]), inside one
 //!   process (the same stack without a socket), and the simulator's.
 //! - [`Error`] knows its [`Verdict`]: *no*, *not now*, or *unknown outcome*. Undo and retry hang on it.
@@ -15,9 +16,11 @@ pub mod authz;
 mod channel;
 mod error;
 mod headers;
+mod health;
 mod server;
 pub mod tls;
 
 pub use channel::{Channel, Peers, Target, Wire};
 pub use error::{Error, Verdict};
+pub use health::Health;
 pub use server::{Limits, Peer, Server, cx_of, peer_of};

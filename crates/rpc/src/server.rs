@@ -1,13 +1,13 @@
 //! The called side: what stands in front of every service.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use pki::Identity;
-use telemetry::metrics::{Histogram, Metrics};
+use telemetry::metrics::{Counter, Gauge, Histogram, Metrics};
 use telemetry::{Cx, Ring};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
@@ -17,7 +17,7 @@ use tower_service::Service;
 use world::BoxFuture;
 
 use crate::channel::Wire;
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::{authz, headers};
 
 /// The deadline of a call that names none.
@@ -43,18 +43,52 @@ impl Default for Limits {
 /// Services behind one guard. Cloning shares the guard.
 #[derive(Clone)]
 pub struct Server {
-    routes: Routes,
+    /// What a process answers also while it is starting.
+    first: Routes,
+    /// Everything, once it has started.
+    routes: Arc<OnceLock<Routes>>,
     ring: Arc<Ring>,
     permits: Arc<Semaphore>,
+    metrics: Arc<Measures>,
+}
+
+/// What is counted.
+struct Measures {
     calls: Histogram,
+    refused: Counter,
+    open: Gauge,
+}
+
+impl Measures {
+    fn new(metrics: &Metrics) -> Measures {
+        let labels = &["method", "verdict"];
+        Measures {
+            calls: metrics.histogram("mainstay_rpc_served_seconds", labels, "Calls served, by method and verdict."),
+            refused: metrics.counter("mainstay_rpc_refused_total", &["reason"], "Calls refused before they began."),
+            open: metrics.gauge("mainstay_rpc_in_flight", "Calls being served."),
+        }
+    }
 }
 
 impl Server {
     /// `routes` behind the guard.
     pub fn new(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, routes: Routes) -> Server {
-        let calls = metrics.histogram("mainstay_rpc_served_seconds", "method", "Calls served, by method.");
+        let server = Server::starting(ring, metrics, limits, Routes::default());
+        server.started(routes);
+        server
+    }
+
+    /// A server of a process that is starting: it answers what `first` has, and refuses the rest for now.
+    pub fn starting(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, first: Routes) -> Server {
         let permits = Arc::new(Semaphore::new(limits.calls));
-        Server { routes, ring: Arc::clone(ring), permits, calls }
+        let metrics = Arc::new(Measures::new(metrics));
+        Server { first, routes: Arc::default(), ring: Arc::clone(ring), permits, metrics }
+    }
+
+    /// The process has started: from now on `routes` are served, which have what was served before as well.
+    pub fn started(&self, routes: Routes) {
+        // Called once, by the one place that starts a process.
+        let _first_wins = self.routes.set(routes);
     }
 
     /// A wire that calls these services as `caller` without leaving the process.
@@ -69,35 +103,58 @@ impl Server {
         let world = self.ring.world();
         let deadline = world.now() + told.timeout.unwrap_or(DEFAULT_DEADLINE);
         let request_id = told.request.map(Into::into);
-        let cx = match told.trace {
+        let mut cx = match told.trace {
             Some((trace, parent)) => Cx::continued(&self.ring, trace, parent, request_id, deadline),
             None => Cx::root(&self.ring, request_id, deadline),
         };
+        if let Some(subject) = told.subject {
+            cx = cx.about(&subject);
+        }
+        if let Some(work) = told.work {
+            cx = cx.within(&work);
+        }
         if let Err(refusal) = permitted(&request, &method) {
+            self.metrics.refused.count(&["not allowed"]);
             return refusal.into_http();
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.metrics.refused.count(&["too many calls"]);
             return Status::from(Error::not_now("this process has as many calls in progress as it takes")).into_http();
         };
+        let Some(mut routes) = self.routes_for(&method) else {
+            self.metrics.refused.count(&["starting"]);
+            return Status::from(Error::not_now("this process is starting")).into_http();
+        };
+        let open = self.metrics.open.hold();
         let (inside, mut span) = cx.span(authz_name(&method));
         request.extensions_mut().insert(inside);
         let start = world.now();
-        let mut routes = self.routes.clone();
         let response = match world.timeout_at(deadline, routes.call(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => Status::from(Error::unknown("the deadline passed while the call was served")).into_http(),
         };
-        if let Some(status) = Status::from_header_map(response.headers())
-            && status.code() != Code::Ok
-        {
+        let failed = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
+        if let Some(status) = &failed {
             span.failed(&status.message());
         }
-        self.calls.record(authz_name(&method), world.now().since(start));
-        drop(permit);
+        let verdict = failed.as_ref().map_or("ok", |status| Verdict::from(status).as_str());
+        self.metrics.calls.record(&[authz_name(&method), verdict], world.now().since(start));
+        drop((permit, open));
         response
     }
+
+    /// Who answers `method`: while the process is starting, only what says how it is.
+    fn routes_for(&self, method: &str) -> Option<Routes> {
+        match self.routes.get() {
+            Some(routes) => Some(routes.clone()),
+            None => EARLY.iter().any(|service| method.starts_with(service)).then(|| self.first.clone()),
+        }
+    }
 }
+
+/// Services that a process has also while it is starting.
+const EARLY: [&str; 2] = ["/mainstay.health.v1.HealthService/", "/mainstay.telemetry.v1.TelemetryService/"];
 
 fn permitted(request: &Request<Body>, method: &str) -> Result<(), Status> {
     let Some(Peer(identity)) = request.extensions().get::<Peer>() else {

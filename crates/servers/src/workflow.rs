@@ -17,7 +17,7 @@ use rpc::Target;
 
 use crate::nodes::Attendance;
 
-pub use boot::BOOT;
+pub use boot::{BOOT, needed_on};
 pub use delete::DELETE;
 pub use power::POWER;
 pub use snapshot::{SNAPSHOT, awaited_from};

@@ -18,6 +18,7 @@ use store::engine::{AppendError, Journal};
 use store::{Entry, Key, Revision, Value};
 
 use crate::lock::Lock;
+use crate::open::Observer;
 use crate::schema::{COUNTER, RECORD};
 
 /// Pages of 4 KiB in the log after which it is copied into the file. More: longer to open; fewer: more often written twice.
@@ -30,12 +31,17 @@ pub(crate) struct SqliteJournal {
     log_pages: Arc<AtomicU32>,
     /// The last group found no space.
     full: bool,
+    observer: Box<dyn Observer>,
     /// Released after the connection is closed: fields are dropped in this order.
     _lock: Lock,
 }
 
 impl SqliteJournal {
-    pub(crate) fn new(mut connection: Connection, lock: Lock) -> rusqlite::Result<SqliteJournal> {
+    pub(crate) fn new(
+        mut connection: Connection,
+        lock: Lock,
+        observer: Box<dyn Observer>,
+    ) -> rusqlite::Result<SqliteJournal> {
         let log_pages = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&log_pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: std::ffi::c_int| {
@@ -43,7 +49,7 @@ impl SqliteJournal {
             Ok(())
         }))?;
         connection.set_prepared_statement_cache_capacity(16);
-        Ok(SqliteJournal { connection, log_pages, full: false, _lock: lock })
+        Ok(SqliteJournal { connection, log_pages, full: false, observer, _lock: lock })
     }
 
     /// Copies the log into the file once it is long, or when space is short, since a copied log is written again from its
@@ -96,6 +102,17 @@ impl SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn append(&mut self, group: &Pending) -> Result<(), AppendError> {
+        self.observer.begins();
+        let appended = self.write_group(group);
+        let size = |entry: Option<&Entry>| entry.and_then(Entry::record).map_or(8, |bytes| bytes.len());
+        let bytes = group.changes().map(|(key, entry)| key.as_bytes().len() + size(entry)).sum();
+        self.observer.ended(group.batches().len(), bytes);
+        appended
+    }
+}
+
+impl SqliteJournal {
+    fn write_group(&mut self, group: &Pending) -> Result<(), AppendError> {
         self.checkpoint_if_due()?;
         let written = self.run("BEGIN IMMEDIATE").and_then(|()| self.write(group)).and_then(|()| self.run("COMMIT"));
         let Err(error) = written else {

@@ -17,7 +17,7 @@ mod lock;
 mod open;
 mod schema;
 
-pub use open::{OpenError, open};
+pub use open::{Observer, OpenError, open, open_observed};
 
 #[cfg(test)]
 mod tests;

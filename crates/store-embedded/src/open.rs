@@ -70,6 +70,21 @@ pub enum OpenError {
     },
 }
 
+/// Is told, from the committer's thread, of every group of commits that is written.
+pub trait Observer: Send {
+    /// A group is about to be written.
+    fn begins(&mut self);
+    /// It was written and synced, or refused: so many commits, and bytes of keys and values.
+    fn ended(&mut self, commits: usize, bytes: usize);
+}
+
+pub(crate) struct Unobserved;
+
+impl Observer for Unobserved {
+    fn begins(&mut self) {}
+    fn ended(&mut self, _commits: usize, _bytes: usize) {}
+}
+
 /// Opens the store in the file `path`, or creates it there; its directory must exist.
 ///
 /// `on_broken` is called, at most once and from the committer's thread, when a write failed in a way that leaves open what
@@ -77,11 +92,20 @@ pub enum OpenError {
 ///
 /// The engine ends, and the file is released, when [`Engine::close`] returns, or some time after the last handle is gone.
 pub fn open(path: &Path, on_broken: impl FnOnce(String) + Send + 'static) -> Result<Engine, OpenError> {
+    open_observed(path, on_broken, Unobserved)
+}
+
+/// As [`open`]; `observer` is told of every group that is written.
+pub fn open_observed(
+    path: &Path,
+    on_broken: impl FnOnce(String) + Send + 'static,
+    observer: impl Observer + 'static,
+) -> Result<Engine, OpenError> {
     let lock = Lock::take(path)?;
     let mut connection = connect(path)?;
     schema::prepare(&mut connection, path)?;
     let core = schema::load(&connection, path)?;
-    let journal = SqliteJournal::new(connection, lock)
+    let journal = SqliteJournal::new(connection, lock, Box::new(observer))
         .map_err(|source| OpenError::Sqlite { path: path.to_path_buf(), source })?;
     start(core, journal, on_broken).map_err(|source| OpenError::Io { path: path.to_path_buf(), source })
 }

@@ -159,7 +159,10 @@ async fn without_space_commits_are_refused_until_there_is_some() {
     connection.pragma_update(None, "max_page_count", 60).unwrap();
     let core = schema::load(&connection, &path).unwrap();
     let store =
-        start(core, SqliteJournal::new(connection, lock).unwrap(), |reason| panic!("broken: {reason}")).unwrap();
+        start(core, SqliteJournal::new(connection, lock, Box::new(crate::open::Unobserved)).unwrap(), |reason| {
+            panic!("broken: {reason}")
+        })
+        .unwrap();
 
     let mut accepted = Vec::new();
     let refused = loop {
@@ -190,7 +193,7 @@ async fn a_failed_write_of_unknown_outcome_ends_the_engine_and_says_so() {
     schema::prepare(&mut connection, &path).unwrap();
     let core = schema::load(&connection, &path).unwrap();
     // A commit that SQLite reports as failed although it happened.
-    let mut journal = SqliteJournal::new(connection, lock).unwrap();
+    let mut journal = SqliteJournal::new(connection, lock, Box::new(crate::open::Unobserved)).unwrap();
     journal.fail_after_commit();
     let (sender, broken) = mpsc::channel();
     let store = start(core, journal, move |reason| sender.send(reason).unwrap()).unwrap();

@@ -39,6 +39,7 @@ pub struct Cx {
     span: SpanId,
     request: Option<RequestId>,
     subject: Option<Arc<str>>,
+    work: Option<Arc<str>>,
     deadline: Mono,
 }
 
@@ -46,7 +47,7 @@ impl Cx {
     /// The start of a trace in this process, with nothing above it.
     pub fn root(ring: &Arc<Ring>, request: Option<RequestId>, deadline: Mono) -> Cx {
         let trace = TraceId(u128::from_le_bytes(ring.world().random()));
-        Cx { ring: Arc::clone(ring), trace, span: SpanId(0), request, subject: None, deadline }
+        Cx { ring: Arc::clone(ring), trace, span: SpanId(0), request, subject: None, work: None, deadline }
     }
 
     /// A trace that began elsewhere.
@@ -57,13 +58,19 @@ impl Cx {
         request: Option<RequestId>,
         deadline: Mono,
     ) -> Cx {
-        Cx { ring: Arc::clone(ring), trace, span: parent, request, subject: None, deadline }
+        Cx { ring: Arc::clone(ring), trace, span: parent, request, subject: None, work: None, deadline }
     }
 
     /// The same context about a particular thing: its spans are found by the thing's id.
     #[must_use]
     pub fn about(&self, subject: &impl fmt::Display) -> Cx {
         Cx { subject: Some(subject.to_string().into()), ..self.clone() }
+    }
+
+    /// The same context within a durable work: its spans name it.
+    #[must_use]
+    pub fn within(&self, work: &impl fmt::Display) -> Cx {
+        Cx { work: Some(work.to_string().into()), ..self.clone() }
     }
 
     /// The same context with `deadline`, if that is sooner than its own.
@@ -100,6 +107,16 @@ impl Cx {
     /// The request id, if it is known.
     pub fn request(&self) -> Option<&RequestId> {
         self.request.as_ref()
+    }
+
+    /// The id of what this is about, if it is known.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The id of the work that this belongs to, if it is known.
+    pub fn work(&self) -> Option<&str> {
+        self.work.as_deref()
     }
 
     /// Until when an answer is of use.
@@ -155,6 +172,7 @@ impl Drop for Span {
     fn drop(&mut self) {
         let took = self.cx.world().now().since(self.start);
         self.cx.ring.push(Record {
+            process: Arc::clone(self.cx.ring.name()),
             trace: self.cx.trace,
             id: self.cx.span,
             parent: self.parent,
@@ -163,6 +181,7 @@ impl Drop for Span {
             took,
             request: self.cx.request.clone(),
             subject: self.cx.subject.clone(),
+            work: self.cx.work.clone(),
             error: self.error.take(),
         });
     }

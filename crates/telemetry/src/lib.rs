@@ -5,10 +5,14 @@
 //! waits for a collector, and nothing is lost by default: `mainstay trace` asks every process for what it has and joins
 //! it with the durable journal.
 //!
+//! Where a collector is configured, it gets copies ([`export`]); nothing here ever waits for it.
+//!
 //! Deliberately absent: sampling, and thread-local context. A span belongs to the `Cx` that it was made from.
 
 mod cx;
+pub mod export;
 pub mod metrics;
+mod otlp;
 mod ring;
 pub mod service;
 

@@ -26,23 +26,24 @@ impl TelemetryService for Service {
         let trace = <[u8; 16]>::try_from(&request.trace[..]).ok().map(|bytes| TraceId(u128::from_be_bytes(bytes)));
         let given = |text: String| (!text.is_empty()).then_some(text);
         let query = Query { trace, request: given(request.request_id), subject: given(request.subject) };
-        let spans = self.0.find(&query).into_iter().map(|record| to_wire(self.0.process(), record)).collect();
+        let spans = self.0.find(&query).into_iter().map(to_wire).collect();
         Ok(Response::new(wire::FindSpansResponse { spans }))
     }
 }
 
 /// A span as it travels.
-pub fn to_wire(process: &str, record: Record) -> wire::Span {
+pub fn to_wire(record: Record) -> wire::Span {
     wire::Span {
         trace: record.trace.0.to_be_bytes().to_vec().into(),
         id: record.id.0,
         parent: record.parent.0,
         name: record.name.to_owned(),
-        process: process.to_owned(),
+        process: record.process.to_string(),
         start_us: record.start.as_micros(),
         took_us: u64::try_from(record.took.as_micros()).unwrap_or(u64::MAX),
         request_id: record.request.map(|request| request.to_string()).unwrap_or_default(),
         subject: record.subject.map(|subject| subject.to_string()).unwrap_or_default(),
         error: record.error.unwrap_or_default(),
+        work: record.work.map(|work| work.to_string()).unwrap_or_default(),
     }
 }

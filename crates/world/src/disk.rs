@@ -5,6 +5,7 @@
 //! completed [`Log::append`] covers, and any suffix of a torn write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,9 +29,27 @@ pub enum DiskError {
     },
 }
 
+/// What logs have done since the process began, for whoever counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Appends that were asked for.
+    pub appends: u64,
+    /// Syncs that they shared.
+    pub syncs: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Time that was spent writing and syncing.
+    pub spent: Duration,
+}
+
 /// Opens logs by name.
 #[async_trait]
 pub trait Disk: Send + Sync {
+    /// What all logs together have done; nothing where nobody counts.
+    fn tally(&self) -> Tally {
+        Tally::default()
+    }
+
     /// Opens or creates the log `name` and returns it with all its whole records, oldest first. A torn tail is cut off.
     async fn open_log(&self, name: &str) -> Result<(Arc<dyn Log>, Vec<Bytes>), DiskError>;
 }

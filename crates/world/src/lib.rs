@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use disk::{Disk, DiskError, Log};
+pub use disk::{Disk, DiskError, Log, Tally};
 pub use time::{Mono, Wall};
 
 /// A boxed future that may move between threads.

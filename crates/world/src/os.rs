@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ring::rand::SecureRandom;
 
-use crate::{BoxFuture, Disk, DiskError, Host, Log, Mono, Wall, World};
+use crate::{BoxFuture, Disk, DiskError, Host, Log, Mono, Tally, Wall, World};
 
 /// The operating system, with the logs of this process under one directory.
 pub struct OsHost {
@@ -30,7 +30,7 @@ impl OsHost {
             runtime,
             start: Instant::now(),
             random: ring::rand::SystemRandom::new(),
-            disk: Arc::new(OsDisk { dir: dir.to_path_buf() }),
+            disk: Arc::new(OsDisk { dir: dir.to_path_buf(), counts: Arc::default() }),
         }))
     }
 }
@@ -69,12 +69,17 @@ impl Host for OsHost {
 
 struct OsDisk {
     dir: PathBuf,
+    counts: Arc<log::Counts>,
 }
 
 #[async_trait]
 impl Disk for OsDisk {
+    fn tally(&self) -> Tally {
+        self.counts.tally()
+    }
+
     async fn open_log(&self, name: &str) -> Result<(Arc<dyn Log>, Vec<Bytes>), DiskError> {
-        let (log, records) = log::FileLog::open(&self.dir, name)?;
+        let (log, records) = log::FileLog::open(&self.dir, name, &self.counts)?;
         Ok((Arc::new(log), records))
     }
 }

@@ -161,14 +161,19 @@ impl Drive<'_> {
         self.work.abort.is_some() && step < self.workflow.no_return
     }
 
+    /// The request that the work is for, as it is seen in its trace.
+    fn trace(&self) -> Cx {
+        let ring = &self.coordinator.ring;
+        let request = (!self.work.request_id.is_empty()).then(|| self.work.request_id.as_str().into());
+        let deadline = ring.world().now() + ATTEMPT_MAX;
+        let cx = Cx::continued(ring, self.work.trace, self.work.span, request, deadline);
+        cx.about(&self.work.subject).within(&self.work.id)
+    }
+
     fn cx(&self, step: usize, failure: Option<String>) -> StepCx {
         let coordinator = self.coordinator;
-        let world = coordinator.ring.world();
-        let request = (!self.work.request_id.is_empty()).then(|| self.work.request_id.as_str().into());
-        let deadline = world.now() + ATTEMPT_MAX;
-        let cx = Cx::continued(&coordinator.ring, self.work.trace, self.work.span, request, deadline);
         StepCx {
-            cx: cx.about(&self.work.subject),
+            cx: self.trace(),
             work: self.work.id,
             created: self.created,
             floor: coordinator.view.peek(floor).unwrap_or(self.created),
@@ -341,8 +346,9 @@ impl Drive<'_> {
     async fn commit(&mut self, txn: Txn, entry: Option<&JournalEntry>) -> Result<Committed, Stop> {
         let own = [self.work.key(), JournalEntry::key_at(self.work.id, self.progress.entries)];
         let mut unknown = false;
+        let (_, mut span) = self.trace().span("commit");
         loop {
-            match self.coordinator.view.store().commit(txn.clone()).await {
+            match span.note(self.coordinator.view.store().commit(txn.clone()).await) {
                 Ok(_) => return Ok(Committed::Yes),
                 Err(CommitError::Conflict { key, .. }) if own.contains(&key) || unknown => {
                     return if unknown && self.happened(entry).await? {

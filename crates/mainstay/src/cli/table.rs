@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use proto::operator::v1 as wire;
 
+/// Agents that `status` shows one by one.
+const AGENTS_SHOWN_MAX: usize = 16;
+
 /// Columns as wide as their widest cell; no lines, so that a table can be cut with ordinary tools.
 fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |row: &[String], at: usize| row.get(at).map_or(0, |cell| cell.chars().count());
@@ -36,19 +39,63 @@ pub(super) fn status(status: &wire::GetStatusResponse) -> String {
         status.works,
         status.works_failing
     );
-    let row = |process: &wire::Process| {
-        let up = if process.up { "up" } else { "silent" };
-        vec![
-            process.identity.clone(),
-            process.roles.join(","),
-            up.to_owned(),
-            process.release.clone(),
-            process.endpoint.clone(),
-        ]
+    // A thousand nodes that are well say it in one line; `node list` has them all.
+    let well = |process: &wire::Process| process.up && process.serving && process.release == status.release;
+    let (agents, control): (Vec<_>, Vec<_>) =
+        status.processes.iter().partition(|process| process.identity.starts_with("agent/"));
+    let shown_agents: Vec<_> = match agents.len() {
+        0..=AGENTS_SHOWN_MAX => agents.clone(),
+        _ => agents.iter().copied().filter(|process| !well(process)).collect(),
     };
-    let rows: Vec<_> = status.processes.iter().map(row).collect();
-    out.push_str(&columns(&["PROCESS", "ROLES", "STATE", "RELEASE", "ENDPOINT"], &rows));
+    let hidden = agents.len() - shown_agents.len();
+    let rows: Vec<_> = control.into_iter().chain(shown_agents).map(process_row).collect();
+    let head = ["PROCESS", "ROLES", "STATE", "RELEASE", "UP FOR", "VIEW", "ENDPOINT", "METRICS"];
+    out.push_str(&columns(&head, &rows));
+    if hidden > 0 {
+        let _infallible = writeln!(out, "and {hidden} agents that are up and of this release");
+    }
+    for process in status.processes.iter().filter(|process| !process.error.is_empty()) {
+        let _infallible = writeln!(out, "{} is silent: {}", process.identity, process.error);
+    }
     out
+}
+
+fn process_row(process: &wire::Process) -> Vec<String> {
+    let state = match (process.up, process.serving) {
+        (true, true) => "up",
+        (true, false) => "starting",
+        (false, _) => "silent",
+    };
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    vec![
+        process.identity.clone(),
+        process.roles.join(","),
+        state.to_owned(),
+        or_dash(&process.release),
+        if process.up { span(process.uptime_us / 1_000_000) } else { "-".to_owned() },
+        if process.views_loaded { process.revision.to_string() } else { "-".to_owned() },
+        or_dash(&process.endpoint),
+        or_dash(&process.metrics),
+    ]
+}
+
+/// Seconds as people say them.
+fn span(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs} s"),
+        60..3600 => format!("{} min", secs / 60),
+        3600..86_400 => format!("{} h {} min", secs / 3600, secs / 60 % 60),
+        _ => format!("{} d {} h", secs / 86_400, secs / 3600 % 24),
+    }
+}
+
+/// The keys that sign tokens were rotated.
+pub(super) fn rotated(rotated: &wire::RotateTokenKeysResponse) -> String {
+    let kept = match rotated.kept {
+        0 => "every token that was issued before is void".to_owned(),
+        kept => format!("tokens that earlier keys signed ({kept} of them) are good until they end"),
+    };
+    format!("{} signs tokens from now on; {kept}; keys removed: {}\n", rotated.signs, rotated.removed)
 }
 
 /// Works in flight.

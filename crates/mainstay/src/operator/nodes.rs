@@ -1,13 +1,11 @@
 //! Nodes, as operators see them.
 
-use pki::Role;
 use placement::provider::used_key;
 use placement::{Node, Provider};
 use proto::operator::v1 as wire;
-use rpc::Target;
 use store::Reader;
 
-use super::{Inner, RELEASE};
+use super::Inner;
 
 /// All nodes, by name.
 pub(super) fn all(inner: &Inner, reader: &Reader<'_>) -> Vec<wire::Node> {
@@ -39,13 +37,4 @@ fn describe(inner: &Inner, reader: &Reader<'_>, node: Node) -> wire::Node {
         release: node.release,
         name: node.name,
     }
-}
-
-/// The release of another process: nodes tell theirs when they attend, the rest of a cell is of one release.
-pub(super) async fn release_of(inner: &Inner, target: &Target) -> String {
-    if target.role != Role::Agent {
-        return RELEASE.to_owned();
-    }
-    let node = inner.view.read(|reader| reader.get::<Node>(&target.name)).await;
-    node.ok().and_then(Result::ok).flatten().map(|(node, _)| node.release).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use proto::operator::v1 as wire;
 use proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
 use proto::telemetry::v1::{FindSpansRequest, Span};
@@ -15,7 +16,10 @@ use tonic::Status;
 use super::{Inner, remembers, unavailable};
 
 /// A process that does not answer in time is named as silent.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Processes that are asked at the same time.
+pub(super) const ASKED_AT_ONCE_MAX: usize = 64;
 
 /// Everything that is known of `subject`: a request's id, or a server's.
 pub(super) async fn gather(inner: &Inner, subject: &str) -> Result<wire::GetTraceResponse, Status> {
@@ -29,26 +33,24 @@ pub(super) async fn gather(inner: &Inner, subject: &str) -> Result<wire::GetTrac
     let mut silent = Vec::new();
     for trace in &traces {
         let found = inner.ring.find(&Query { trace: Some(*trace), ..Query::default() });
-        spans.extend(found.into_iter().map(|record| telemetry::service::to_wire(inner.ring.process(), record)));
+        spans.extend(found.into_iter().map(telemetry::service::to_wire));
     }
-    for target in inner.others().into_iter().filter(|target| remembers(target.role)) {
-        let request = |trace: Option<&TraceId>| FindSpansRequest {
-            trace: trace.map(|trace| trace.0.to_be_bytes().to_vec().into()).unwrap_or_default(),
-            request_id: subject.to_owned(),
-            subject: subject.to_owned(),
-        };
-        let wanted: Vec<Option<&TraceId>> =
-            if traces.is_empty() { vec![None] } else { traces.iter().map(Some).collect() };
-        for trace in wanted {
-            match ask(inner, &target, request(trace)).await {
-                Ok(found) => spans.extend(found),
-                Err(_) => {
-                    silent.push(target.to_string());
-                    break;
-                }
-            }
+    let others = inner.others().into_iter().filter(|target| remembers(target.role));
+    let asked = others.map(|target| {
+        let traces = &traces;
+        async move {
+            let found = spans_of(inner, &target, subject, traces).await;
+            (target, found)
+        }
+    });
+    let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE_MAX);
+    while let Some((target, found)) = answers.next().await {
+        match found {
+            Ok(found) => spans.extend(found),
+            Err(_) => silent.push(target.to_string()),
         }
     }
+    silent.sort();
     let mut seen = BTreeSet::new();
     spans.retain(|span| seen.insert((span.trace.clone(), span.id)));
     spans.sort_by_key(|span| (span.start_us, span.id));
@@ -82,10 +84,24 @@ fn action_to_wire(action: Action) -> wire::Action {
     }
 }
 
-/// What another process has of a request.
-pub(super) async fn spans_of(inner: &Inner, target: &Target, request_id: &str) -> Result<Vec<Span>, rpc::Error> {
-    let request = FindSpansRequest { request_id: request_id.to_owned(), ..FindSpansRequest::default() };
-    ask(inner, target, request).await
+/// What another process has of `subject` or of `traces`.
+async fn spans_of(
+    inner: &Inner,
+    target: &Target,
+    subject: &str,
+    traces: &BTreeSet<TraceId>,
+) -> Result<Vec<Span>, rpc::Error> {
+    let request = |trace: Option<&TraceId>| FindSpansRequest {
+        trace: trace.map(|trace| trace.0.to_be_bytes().to_vec().into()).unwrap_or_default(),
+        request_id: subject.to_owned(),
+        subject: subject.to_owned(),
+    };
+    let wanted: Vec<Option<&TraceId>> = if traces.is_empty() { vec![None] } else { traces.iter().map(Some).collect() };
+    let mut spans = Vec::new();
+    for trace in wanted {
+        spans.extend(ask(inner, target, request(trace)).await?);
+    }
+    Ok(spans)
 }
 
 async fn ask(inner: &Inner, target: &Target, request: FindSpansRequest) -> Result<Vec<Span>, rpc::Error> {

@@ -5,7 +5,7 @@
 //! left and the next one tried; after an unknown outcome nothing moves on until the node has answered.
 
 use async_trait::async_trait;
-use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
+use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Work, Workflow};
 use placement::{Claim as CapacityClaim, ClaimError, Node};
 use proto::agent::v1::{Build as BuildOrder, perform_request::Act};
 use proto::compute::state::v1::ServerWorkState;
@@ -35,6 +35,23 @@ pub(super) fn workflow(context: &Context) -> Workflow {
         vec![Box::new(Claim(context.clone())), Box::new(Build(context.clone())), Box::new(HandOver)],
         Booting,
     )
+}
+
+/// Whether `node` may have the content with this hash: a server that started from it is placed there, or is being built
+/// there.
+pub fn needed_on(reader: &Reader<'_>, sha256: &str, node: &str) -> bool {
+    let placed = reader.by::<Server>(crate::BY_NODE, node).filter_map(Result::ok);
+    if placed.into_iter().any(|(server, _)| server.content.sha256 == sha256) {
+        return true;
+    }
+    // Works are few; servers without a node may be many.
+    let works = reader.all::<Work>().filter_map(Result::ok).filter(|(work, _)| work.kind == BOOT);
+    works.into_iter().any(|(work, _)| {
+        let server = reader.get::<Server>(&work.subject).ok().flatten().map(|(server, _)| server);
+        server.is_some_and(|server| {
+            server.content.sha256 == sha256 && accept::placed_on(reader, &server).as_deref() == Some(node)
+        })
+    })
 }
 
 struct Claim(Context);

@@ -25,7 +25,7 @@ fn identity(role: Role, name: &str) -> Identity {
 async fn serve(world: &World, authority: &Authority, store: Arc<dyn Store>) -> Target {
     let holder = identity(Role::Store, "holder");
     let own = authority.issue(world, &holder).unwrap();
-    let credentials = Credentials { own, authority_pem: authority.certificate_pem.clone() };
+    let credentials = Credentials::new(&own, &authority.certificate_pem).unwrap();
     let ring = Ring::new(world, "holder");
     let server = Server::new(&ring, &Metrics::default(), Limits::default(), Routes::new(service(store)));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -37,7 +37,7 @@ async fn serve(world: &World, authority: &Authority, store: Arc<dyn Store>) -> T
 fn reach(world: &World, authority: &Authority, target: Target) -> RemoteStore {
     let caller = identity(Role::Coordinator, "caller");
     let own = authority.issue(world, &caller).unwrap();
-    let credentials = Credentials { own, authority_pem: authority.certificate_pem.clone() };
+    let credentials = Credentials::new(&own, &authority.certificate_pem).unwrap();
     let peers = TlsPeers::new(world, caller, &credentials).unwrap();
     RemoteStore::new(peers, target, &Ring::new(world, "caller"))
 }

@@ -8,12 +8,13 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{DiskError, Log};
+use crate::{DiskError, Log, Tally};
 
 /// Requests that may wait for the log's thread. Beyond it an append waits for a place, which bounds memory.
 const WAITING_APPENDS_MAX: usize = 1024;
@@ -24,6 +25,35 @@ enum Request {
     Rewrite(Vec<Bytes>, oneshot::Sender<Result<(), DiskError>>),
 }
 
+/// What the logs of a process have done.
+#[derive(Default)]
+pub(super) struct Counts {
+    appends: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn tally(&self) -> Tally {
+        Tally {
+            appends: self.appends.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            spent: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn wrote(&self, appends: usize, bytes: usize, since: Instant) {
+        let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        for (counter, more) in
+            [(&self.appends, appends as u64), (&self.syncs, 1), (&self.bytes, bytes as u64), (&self.nanos, nanos)]
+        {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(super) struct FileLog {
     requests: mpsc::Sender<Request>,
     bytes: Arc<AtomicU64>,
@@ -31,7 +61,7 @@ pub(super) struct FileLog {
 }
 
 impl FileLog {
-    pub(super) fn open(dir: &Path, name: &str) -> Result<(FileLog, Vec<Bytes>), DiskError> {
+    pub(super) fn open(dir: &Path, name: &str, counts: &Arc<Counts>) -> Result<(FileLog, Vec<Bytes>), DiskError> {
         let failed = |error: std::io::Error| classify(name, &error);
         std::fs::create_dir_all(dir).map_err(failed)?;
         let path = dir.join(name);
@@ -55,6 +85,7 @@ impl FileLog {
             dir: dir.to_path_buf(),
             name: name.to_owned(),
             bytes: Arc::clone(&bytes),
+            counts: Arc::clone(counts),
             broken: None,
         };
         std::thread::Builder::new().name(format!("log {name}")).spawn(move || writer.run(inbox)).map_err(failed)?;
@@ -91,17 +122,22 @@ struct Writer {
     dir: PathBuf,
     name: String,
     bytes: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     /// The first failure: what lies behind it in the file is unknown, so nothing may be written after it.
     broken: Option<DiskError>,
 }
 
 impl Writer {
+    #[expect(clippy::disallowed_methods, reason = "how long the disk takes is measured where it is used")]
     fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut next = inbox.blocking_recv();
         while let Some(request) = next.take() {
             match request {
                 Request::Rewrite(records, done) => {
+                    let begun = Instant::now();
                     let result = self.guarded(|writer| writer.rewrite(&records));
+                    let bytes = records.iter().map(|record| record.len() + FRAME_HEADER_BYTES).sum();
+                    self.counts.wrote(1, bytes, begun);
                     let _caller_left = done.send(result);
                 }
                 Request::Append(records, done) => {
@@ -118,7 +154,9 @@ impl Writer {
                             Err(_) => break,
                         }
                     }
+                    let begun = Instant::now();
                     let result = self.guarded(|writer| writer.append(&frames));
+                    self.counts.wrote(waiting.len(), frames.len(), begun);
                     waiting.into_iter().for_each(|done| drop(done.send(result.clone())));
                 }
             }
@@ -233,13 +271,16 @@ mod tests {
     #[tokio::test]
     async fn what_was_appended_is_read_back_after_a_rewrite_too() {
         let dir = std::env::temp_dir().join(format!("mainstay-log-{}", std::process::id()));
-        let (log, records) = FileLog::open(&dir, "wal").unwrap();
+        let counts = Arc::default();
+        let (log, records) = FileLog::open(&dir, "wal", &counts).unwrap();
         assert!(records.is_empty());
         log.append(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]).await.unwrap();
         log.rewrite(vec![Bytes::from_static(b"b")]).await.unwrap();
         log.append(vec![Bytes::from_static(b"c")]).await.unwrap();
         drop(log);
-        let (log, records) = FileLog::open(&dir, "wal").unwrap();
+        let tally = counts.tally();
+        assert_eq!((tally.appends, tally.syncs, tally.bytes), (3, 3, 2 * 9 + 9 + 9));
+        let (log, records) = FileLog::open(&dir, "wal", &counts).unwrap();
         assert_eq!(records, [Bytes::from_static(b"b"), Bytes::from_static(b"c")]);
         assert_eq!(log.bytes(), 2 * 9);
         std::fs::remove_dir_all(&dir).unwrap();
