@@ -6,4 +6,5 @@ mod every_role_apart;
 mod idle_writes_nothing;
 mod kill9_storm;
 mod malformed;
+mod operators;
 mod quota;
