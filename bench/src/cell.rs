@@ -1,12 +1,12 @@
 //! A cell: `mainstay dev` in a directory of its own, with all its processes by their ids.
 //!
-//! Dropping a [`Cell`] kills what it started and removes its home; [`Cell::keep`] leaves the home for whoever looks into
-//! a failure.
+//! [`Cell::end`] kills what it started and removes its directory. A cell that is dropped before that ends too, but leaves
+//! its directory for whoever looks into the failure.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -208,28 +208,23 @@ impl Cell {
         }
     }
 
-    /// SIGTERM, then `mainstay down`: for a cell with real guests.
-    pub async fn take_down(&mut self) -> anyhow::Result<()> {
-        self.agents = self.agents_noted();
-        if let Some(mut dev) = self.dev.take() {
-            signal(dev.id(), Signal::TERM);
-            let begun = Instant::now();
-            while dev.try_wait()?.is_none() && begun.elapsed() < ENDS_WITHIN {
-                tokio::time::sleep(PAUSE).await;
-            }
-            let _gone = dev.kill();
-            let _status = dev.wait();
-        }
+    /// Kills all its daemons and removes everything of it.
+    pub async fn end(mut self) -> anyhow::Result<()> {
         self.kill().await?;
-        let mut command = tokio::process::Command::new(&self.binary);
-        let status = command.args(["down", "--home"]).arg(&self.home).status().await?;
-        if status.success() { Ok(()) } else { bail!("`mainstay down` ended with {status}") }
+        self.take_guests_down();
+        if let Some(dir) = self.dir.take() {
+            dir.close()?;
+        }
+        Ok(())
     }
 
-    /// Leaves its directory where it is, and says where.
-    pub fn keep(&mut self) {
-        if let Some(dir) = self.dir.take() {
-            eprintln!("what was left is kept in {}", dir.keep().display());
+    /// Real guests and their networks outlive the daemons.
+    fn take_guests_down(&self) {
+        if self.plan.driver == "qemu" {
+            let down = Command::new(&self.binary).args(["down", "--home"]).arg(&self.home).status();
+            if !down.as_ref().is_ok_and(ExitStatus::success) {
+                eprintln!("    guests in {} may still run: `mainstay down` ended with {down:?}", self.home.display());
+            }
         }
     }
 
@@ -244,7 +239,11 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
+        // What has ended has no directory any more.
+        let Some(dir) = self.dir.take() else { return };
         self.kill_now();
+        self.take_guests_down();
+        eprintln!("    what is left of the cell is kept in {}", dir.keep().display());
     }
 }
 

@@ -86,14 +86,14 @@ impl Endpoint {
         // How it ends is told to whoever waits for an answer.
         let local = tokio::task::spawn_local(async move { drop(connection.await) });
         let token = token.map(HeaderValue::from_str).transpose()?;
-        Ok(Connection { sender, host: self.host.clone(), token, task: local })
+        Ok(Connection { sender, endpoint: self.clone(), token, task: local })
     }
 }
 
-/// One connection; one request at a time.
+/// One connection; one request at a time. If the server has closed it meanwhile, the next request opens another.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    host: HeaderValue,
+    endpoint: Endpoint,
     token: Option<HeaderValue>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -101,14 +101,18 @@ pub struct Connection {
 impl Connection {
     /// One request and its whole answer.
     pub async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
-        let mut request = Request::builder().method(method).uri(path).header(http::header::HOST, self.host.clone());
+        let mut request =
+            Request::builder().method(method).uri(path).header(http::header::HOST, self.endpoint.host.clone());
         if let Some(token) = &self.token {
             request = request.header("x-auth-token", token.clone());
         }
         if !body.is_empty() {
             request = request.header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        self.sender.ready().await?;
+        if self.sender.ready().await.is_err() {
+            let token = self.token.as_ref().map(HeaderValue::to_str).transpose()?;
+            *self = self.endpoint.connect(token).await?;
+        }
         let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();

@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use figures::Figure;
 
@@ -107,8 +108,11 @@ fn run(settings: &Settings) -> anyhow::Result<()> {
     // One thread: what the generator costs is taken from the same processors as what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        // What a figure has started ends when it is dropped.
         tokio::select! {
             ended = figures::all(settings) => ended,
+            _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }
     };

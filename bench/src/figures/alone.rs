@@ -47,6 +47,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
             active_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
         }
     }
+    cell.end().await?;
     let how = format!("{CREATES} creates, one after the other; asked for every ms");
     Ok(vec![
         Row::new("one create alone to ACTIVE, p50", quantile(&mut active_ms, 0.5), "ms")

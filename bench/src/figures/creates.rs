@@ -45,13 +45,9 @@ type Tracing = Option<(Syncs, Syncs)>;
 
 pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     let mut cell = Cell::settled(settings, Plan::fake(settings.nodes)).await?;
-    match within(&mut cell, settings).await {
-        Ok(rows) => Ok(rows),
-        Err(error) => {
-            cell.keep();
-            Err(error)
-        }
-    }
+    let rows = within(&mut cell, settings).await?;
+    cell.end().await?;
+    Ok(rows)
 }
 
 async fn within(cell: &mut Cell, settings: &Settings) -> anyhow::Result<Vec<Row>> {

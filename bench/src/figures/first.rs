@@ -20,15 +20,10 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     let (mut all_s, mut ready_s) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let (mut cell, ready) = Cell::new(settings, Plan { driver: "qemu", nodes: 1 }).await?;
-        let booted = boot(&cell, begun).await;
-        let down = cell.take_down().await;
-        if booted.is_err() || down.is_err() {
-            cell.keep();
-        }
-        all_s.push(booted?.as_secs_f64());
+        let (cell, ready) = Cell::new(settings, Plan { driver: "qemu", nodes: 1 }).await?;
+        all_s.push(boot(&cell, begun).await?.as_secs_f64());
         ready_s.push(ready.as_secs_f64());
-        down?;
+        cell.end().await?;
     }
     let how = format!("median of {ROUNDS} under QEMU; `ready` after {:.2} s", median(&ready_s));
     Ok(vec![

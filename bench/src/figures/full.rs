@@ -21,7 +21,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     for _ in 0..NEW_CELLS {
         let (cell, took) = Cell::new(settings, plan).await?;
         new_s.push(took.as_secs_f64());
-        drop(cell);
+        cell.end().await?;
     }
     let mut cell = Cell::settled(settings, plan).await?;
     tokio::time::sleep(REST).await;
@@ -43,6 +43,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     }
     tokio::time::sleep(REST).await;
     let again = cell.memory()?;
+    cell.end().await?;
     let servers = settings.servers;
     let nodes = format!("PSS of control and agent process, {} fake nodes", settings.nodes);
     Ok(vec![

@@ -25,6 +25,8 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     let seconds = begun.elapsed().as_secs_f64();
     let (control_after, agents_after) = cell.used()?;
     let (control, agents) = (control_after.since(control), agents_after.since(agents));
+    let memory = cell.memory()?;
+    cell.end().await?;
     let written = control.written_bytes + agents.written_bytes;
     let share = |ms: f64| ms / 10.0 / seconds;
     let how =
@@ -33,8 +35,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
         Row::new("bytes written by an idle cell", written as f64, "B").aim(Aim::AtMost(0.0)).against(how),
         Row::new("CPU of an idle cell, control", share(control.cpu_ms), "%").against("of one processor"),
         Row::new("CPU of an idle cell, agents", share(agents.cpu_ms), "%").against("of one processor"),
-        Row::new("memory of an idle cell", cell.memory()? as f64 / 1e6, "MB")
-            .against(format!("PSS, {NODES} fake nodes")),
+        Row::new("memory of an idle cell", memory as f64 / 1e6, "MB").against(format!("PSS, {NODES} fake nodes")),
     ])
 }
 

@@ -18,8 +18,8 @@ use crate::table::{Aim, Row};
 
 const SERVERS: usize = 200;
 const CLIENTS: usize = 32;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(500);
 const LIST: &str = "/compute/v2.1/servers/detail";
 
@@ -49,6 +49,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
         let bytes = std::fs::metadata(dir.join(file))?.len();
         rows.extend(compare(what, path, bytes, aim, &mut ours, &mut bare).await?);
     }
+    cell.end().await?;
     Ok(rows)
 }
 

@@ -28,8 +28,8 @@ use crate::stats::median;
 use crate::table::{Aim, Row};
 
 const CONCURRENT: usize = 64;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(500);
 const CALL_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of the documents that an order to build carries.

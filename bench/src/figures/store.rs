@@ -18,8 +18,8 @@ use crate::stats::median;
 use crate::table::{Aim, Row};
 
 const COMMITTERS: usize = 64;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
 /// About the size of a server's record.
 const VALUE_BYTES: usize = 600;
 const WATCH_WITHIN: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use crate::stats::{median, quantile};
 use crate::table::{Aim, Row};
 
 const CLIENTS: usize = 8;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(500);
 
 pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
@@ -32,6 +32,7 @@ pub async fn measure(settings: &Settings) -> anyhow::Result<Vec<Row>> {
         took_ms.extend(load.took_ms);
         bare.push(hashes(threads, ROUND)?);
     }
+    cell.end().await?;
     let how = format!(
         "bare argon2id (19 MiB, t=2) on {threads} threads; {CLIENTS} clients, p99 {:.0} ms",
         quantile(&mut took_ms, 0.99)
