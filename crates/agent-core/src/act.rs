@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverError, GuestId, GuestSpec, NetworkId};
+use driver::{DriverError, GuestId, GuestSpec, NetworkId, Observed};
 
-use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer};
+use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer, seen};
 use crate::doing::{Cause, Stage};
 use crate::entry::Entry;
 use crate::nets::Waiter;
@@ -84,6 +84,7 @@ impl Core {
             Stage::Recording => return self.finish(guest, out),
             Stage::Networks => return self.await_own_networks(guest, out),
             Stage::Unplug => return self.unplug(guest, out),
+            Stage::Look => return self.look(guest, out),
             Stage::Halt => Some(Op::Stop(guest, if undoing { None } else { doing.grace() })),
             Stage::Prepare => self.spec(guest).map(Op::Prepare),
             Stage::Run => self.spec(guest).map(|spec| Op::Run(spec, run)),
@@ -117,12 +118,7 @@ impl Core {
         };
         if !for_ever && !passing {
             doing.undoing = Some(reason.clone());
-            let logged = match &doing.cause {
-                Cause::Order(_) => doing.undo() != Stage::Recording,
-                // The next process finds that the guest does not run, and tries anew.
-                Cause::Boot { .. } => false,
-            };
-            if !logged {
+            if !doing.logs_its_undoing() {
                 return self.undo(guest, out);
             }
             doing.stage = Stage::Logging;
@@ -147,6 +143,23 @@ impl Core {
         let Some(doing) = self.doing.get(&guest) else { return };
         let undo = doing.undo();
         self.enter(guest, undo, out);
+    }
+
+    /// How the guest of an act that failed stands: what failed may have been done all the same.
+    pub(crate) fn looked(
+        &mut self,
+        guest: GuestId,
+        result: Result<Option<Observed>, DriverError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(doing) = self.doing.get_mut(&guest) else { return };
+        match result {
+            Ok(observed) => {
+                doing.seen = Some(observed.map_or(Life::Stopped, |observed| seen(observed).0));
+                self.advance(guest, out);
+            }
+            Err(error) => self.act_called(guest, Err(error), out),
+        }
     }
 
     /// The pause after a failure is over.
@@ -252,14 +265,14 @@ impl Core {
     fn await_own_networks(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         let known = self.state.guests.get(&guest);
         let nics = known.map(|guest| guest.spec.nics.as_slice()).unwrap_or_default();
-        let wanted = nics.iter().filter_map(|nic| self.state.networks.get(&nic.network));
-        let wanted: Vec<_> = wanted.map(|network| (network.id, network.revision)).collect();
+        let wanted = nics.iter().filter(|nic| self.state.described.networks.contains_key(&nic.network));
+        let wanted: Vec<_> = wanted.map(|nic| (nic.network, self.version_of(nic.network))).collect();
         let Some(doing) = self.doing.get_mut(&guest) else { return };
-        for (network, revision) in wanted {
-            doing.needs.entry(network).or_insert(revision);
+        for (network, version) in wanted {
+            doing.needs.entry(network).or_insert(version);
         }
-        let mut pending: Vec<_> = doing.needs.iter().map(|(network, revision)| (*network, *revision)).collect();
-        pending.retain(|(network, revision)| !self.is_made(*network, *revision));
+        let mut pending: Vec<_> = doing.needs.iter().map(|(network, version)| (*network, *version)).collect();
+        pending.retain(|(network, version)| !self.is_made(*network, *version));
         if pending.is_empty() {
             return self.advance(guest, out);
         }
@@ -310,6 +323,7 @@ impl Core {
                 | Stage::Prepare
                 | Stage::Run
                 | Stage::Hold
+                | Stage::Look
                 | Stage::Snapshot
                 | Stage::Absent
                 | Stage::Recording,

@@ -1,8 +1,9 @@
 //! Which orders are taken: fencing, idempotence, and what is decided without the driver.
 
-use driver::{GuestId, NetworkId, Run};
+use driver::{GuestId, NetworkId, Nic, PortState, Run};
 
 use crate::core::{Core, Effect, QUEUE_MAX, TICKETS_MAX, Then, Ticket};
+use crate::described::Told;
 use crate::doing::Doing;
 use crate::entry::{Begun, Entry};
 use crate::order::{Act, Answer, Life, Order, Outcome, Reached, Refusal};
@@ -131,6 +132,7 @@ impl Core {
                     act: order.act,
                     run,
                     networks: order.networks.into_iter().filter(|network| self.is_news(network)).collect(),
+                    ports: order.ports.into_iter().filter(|port| self.state.described.port_is_news(port)).collect(),
                 };
                 let entry = Entry::Begun(begun.clone());
                 self.doing.insert(order.guest, Doing::new(begun, tickets));
@@ -148,12 +150,21 @@ impl Core {
         match (&order.act, life) {
             (Act::Build(spec), life) => {
                 let told = |id: &NetworkId| {
-                    order.networks.iter().any(|network| network.id == *id) || self.state.networks.contains_key(id)
+                    let described = &self.state.described;
+                    order.networks.iter().any(|told| told.what.id == *id) || described.networks.contains_key(id)
+                };
+                let plugged = |nic: &Nic| {
+                    let named = |told: &Told<PortState>| told.what.id == nic.port && told.what.network == nic.network;
+                    order.ports.iter().any(named) || self.state.described.has_port(nic.network, nic.port)
                 };
                 if spec.id != order.guest {
                     refused("the order names one guest and describes another")
                 } else if !spec.nics.iter().all(|nic| told(&nic.network)) {
                     refused("a network of the guest was not described to this node")
+                } else if !spec.nics.iter().all(plugged) {
+                    refused("a port of the guest was not described to this node")
+                } else if order.ports.iter().any(|told| told.what.guest != order.guest) {
+                    refused("the order describes a port of another guest")
                 } else if life.is_up() {
                     Decision::Act(run)
                 } else {

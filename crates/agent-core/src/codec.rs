@@ -42,7 +42,10 @@ fn put_entry(entry: &Entry) -> stored::record::Entry {
     match entry {
         Entry::Boot(boot) => To::Boot(stored::Boot { boot_id: boot.clone() }),
         Entry::Counters { floor, run } => To::Counters(stored::Counters { floor: *floor, run: run.0 }),
-        Entry::Network(state) => To::Network(network::put(state)),
+        Entry::Network(told) => To::Network(network::put(told)),
+        Entry::Port(told) => To::Port(network::put_port(told)),
+        Entry::Group(told) => To::Group(network::put_group(told)),
+        Entry::GroupGone(group) => To::GroupGone(put_id(group.as_uuid())),
         Entry::Begun(begun) => To::Begun(put_begun(begun)),
         Entry::Undoing { guest, reason } => {
             To::Undoing(stored::Undoing { guest: put_id(guest.as_uuid()), reason: reason.clone() })
@@ -94,7 +97,10 @@ fn take_entry(entry: stored::record::Entry) -> Result<Entry> {
     Ok(match entry {
         From::Boot(boot) => Entry::Boot(boot.boot_id),
         From::Counters(counters) => Entry::Counters { floor: counters.floor, run: Run(counters.run) },
-        From::Network(state) => Entry::Network(Arc::new(network::take(state)?)),
+        From::Network(told) => Entry::Network(network::take(told)?),
+        From::Port(told) => Entry::Port(network::take_port(told)?),
+        From::Group(told) => Entry::Group(network::take_group(told)?),
+        From::GroupGone(group) => Entry::GroupGone(driver::GroupId::from_uuid(take_id(&group)?)),
         From::Begun(begun) => Entry::Begun(take_begun(begun)?),
         From::Undoing(undoing) => {
             Entry::Undoing { guest: driver::GuestId::from_uuid(take_id(&undoing.guest)?), reason: undoing.reason }
@@ -166,7 +172,8 @@ fn put_begun(begun: &Begun) -> stored::Begun {
         guest: put_id(begun.guest.as_uuid()),
         run: begun.run.0,
         act: Some(act),
-        networks: begun.networks.iter().map(|state| network::put(state)).collect(),
+        networks: begun.networks.iter().map(network::put).collect(),
+        ports: begun.ports.iter().map(network::put_port).collect(),
     }
 }
 
@@ -200,7 +207,8 @@ fn take_begun(begun: stored::Begun) -> Result<Begun> {
         guest: driver::GuestId::from_uuid(take_id(&begun.guest)?),
         act,
         run: Run(begun.run),
-        networks: begun.networks.into_iter().map(|state| Ok(Arc::new(network::take(state)?))).collect::<Result<_>>()?,
+        networks: begun.networks.into_iter().map(network::take).collect::<Result<_>>()?,
+        ports: begun.ports.into_iter().map(network::take_port).collect::<Result<_>>()?,
     })
 }
 

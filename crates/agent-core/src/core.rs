@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use driver::{DriverError, Found, GuestId, GuestSpec, NetworkId, NetworkState, Observed, Run, StopCause};
+use driver::{DriverError, Found, GuestId, GuestSpec, NetworkId, NetworkState, Observed, PortId, Run, StopCause};
 use world::Mono;
 
+use crate::described::Descriptions;
 use crate::doing::Doing;
 use crate::entry::Entry;
-use crate::nets::Net;
+use crate::nets::{Net, NetworkCall};
 use crate::order::{Answer, ImageId, Life, Note, Order, Refusal, WorkId};
 use crate::state::State;
 
@@ -37,13 +38,15 @@ pub enum Input {
     /// An order came in.
     Order(Ticket, Order),
     /// Networks are to be as described.
-    Networks(Ticket, Vec<Arc<NetworkState>>),
+    Networks(Ticket, Descriptions),
     /// An append is durable. Told in the order in which the appends were asked for.
     Appended(AppendId),
     /// An append was refused for want of space; nothing of it will be read back.
     AppendFull(AppendId),
     /// A call of the driver has ended.
     Called(CallId, Result<(), DriverError>),
+    /// How a guest stands ([`Effect::Look`]); `None`: nothing of it is there.
+    Looked(CallId, Result<Option<Observed>, DriverError>),
     /// What exists on the node.
     Found(Result<Vec<Found>, DriverError>),
     /// A guest ended by itself.
@@ -84,10 +87,12 @@ pub enum Effect {
     Call(CallId, Op),
     /// Ask the driver what exists ([`Input::Found`]).
     Find,
+    /// Ask the driver how a guest stands ([`Input::Looked`]).
+    Look(CallId, GuestId),
     /// Answer an order.
     Reply(Ticket, Answer),
-    /// Answer a call about networks.
-    ReplyNetworks(Ticket, Result<(), Refusal>),
+    /// Answer a call about networks: with the ports that were left out because their guest is not known here.
+    ReplyNetworks(Ticket, Result<Vec<PortId>, Refusal>),
     /// Tell the cell, again until it has taken note ([`Input::Reported`]). Replaces what is still to be told of the guest.
     Report(Note),
     /// The guests that were there at the start are seen to: the node may attend.
@@ -107,7 +112,7 @@ pub(crate) enum Then {
     Resumed(GuestId),
     News(GuestId),
     Answer(Vec<Ticket>, Answer),
-    Networks(Ticket, Vec<(NetworkId, u64)>),
+    Networks(Ticket, BTreeSet<NetworkId>, Vec<PortId>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,13 +139,15 @@ pub(crate) enum Phase {
 pub struct Core {
     pub(crate) now: Mono,
     pub(crate) boot: String,
+    /// Whether guests that ran are started again after the machine was booted.
+    pub(crate) resume_after_boot: bool,
     pub(crate) state: State,
     pub(crate) phase: Phase,
     pub(crate) doing: BTreeMap<GuestId, Doing>,
     pub(crate) queues: BTreeMap<GuestId, VecDeque<(Order, Vec<Ticket>)>>,
     pub(crate) nets: BTreeMap<NetworkId, Net>,
     /// Calls about networks, and what each still waits for.
-    pub(crate) network_calls: BTreeMap<Ticket, Vec<(NetworkId, u64)>>,
+    pub(crate) network_calls: BTreeMap<Ticket, NetworkCall>,
     pub(crate) strangers: BTreeMap<GuestId, Observed>,
     pub(crate) appends: BTreeMap<AppendId, (Vec<Entry>, Then)>,
     pub(crate) calls: BTreeMap<CallId, CallFor>,
@@ -150,12 +157,15 @@ pub struct Core {
 
 impl Core {
     /// A node whose log says `state`, on a machine in its boot `boot`. Networks are made and the driver is asked at once.
-    pub fn open(now: Mono, mut state: State, boot: &str, out: &mut Vec<Effect>) -> Core {
+    /// `resume_after_boot`: guests that ran in the boot before are started again; else they are told to be off.
+    pub fn open(now: Mono, mut state: State, boot: &str, resume_after_boot: bool, out: &mut Vec<Effect>) -> Core {
         let unfinished: BTreeSet<_> = state.unfinished.values().map(|begun| begun.work).collect();
         state.forget_ended(|work| unfinished.contains(&work));
+        state.described.forget_unnamed_groups();
         let mut core = Core {
             now,
             boot: boot.to_owned(),
+            resume_after_boot,
             state,
             phase: Phase::Finding { tries: 0, early: Vec::new() },
             doing: BTreeMap::new(),
@@ -187,7 +197,7 @@ impl Core {
             },
             Input::Networks(ticket, networks) => match &mut self.phase {
                 Phase::Finding { early, .. } => early.push(Input::Networks(ticket, networks)),
-                Phase::Up { .. } => self.apply_networks(ticket, networks, out),
+                Phase::Up { .. } => self.describe(ticket, networks, out),
             },
             Input::Ended(guest, run, cause) => match &mut self.phase {
                 Phase::Finding { early, .. } => early.push(Input::Ended(guest, run, cause)),
@@ -199,6 +209,10 @@ impl Core {
                 Some(CallFor::Act(guest)) => self.act_called(guest, result, out),
                 Some(CallFor::Network(network)) => self.network_called(network, result, out),
                 None => {}
+            },
+            Input::Looked(id, result) => match self.calls.remove(&id) {
+                Some(CallFor::Act(guest)) => self.looked(guest, result, out),
+                Some(CallFor::Network(_)) | None => {}
             },
             Input::Found(result) => self.found(result, out),
             Input::Reported(guest, run) => self.reported(guest, run, out),
@@ -225,12 +239,13 @@ impl Core {
 
     /// Everything on this node, as it is believed to stand.
     pub fn notes(&self) -> Vec<Note> {
-        let known = self.state.guests.iter().map(|(id, guest)| Note {
-            guest: *id,
-            life: guest.life,
-            run: guest.run,
-            cause: guest.news.as_ref().map(|(_, cause)| cause.clone()).unwrap_or_default(),
-            known: true,
+        let known = self.state.guests.iter().map(|(id, guest)| {
+            // A cause belongs to the run that ended by it. The next run may have its number already and not yet begin.
+            let (run, cause) = match &guest.news {
+                Some((ended, cause)) if !guest.life.is_up() => (*ended, cause.clone()),
+                Some(_) | None => (guest.run, String::new()),
+            };
+            Note { guest: *id, life: guest.life, run, cause, known: true }
         });
         let strangers = self.strangers.iter().map(|(id, observed)| {
             let (life, run) = seen(*observed);
@@ -251,6 +266,13 @@ impl Core {
         let id = CallId(self.next);
         self.calls.insert(id, whom);
         out.push(Effect::Call(id, op));
+    }
+
+    pub(crate) fn look(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
+        self.next += 1;
+        let id = CallId(self.next);
+        self.calls.insert(id, CallFor::Act(guest));
+        out.push(Effect::Look(id, guest));
     }
 
     pub(crate) fn wake(&mut self, when: Mono, timer: Timer, out: &mut Vec<Effect>) {
@@ -279,8 +301,9 @@ impl Core {
     fn appended(&mut self, id: AppendId, out: &mut Vec<Effect>) {
         let Some((entries, then)) = self.appends.remove(&id) else { return };
         for entry in &entries {
+            let touched = self.state.touched(entry);
             self.state.apply(entry);
-            self.networks_follow(entry);
+            self.networks_follow(entry, touched, out);
         }
         match then {
             Then::Nothing => {}
@@ -290,7 +313,7 @@ impl Core {
             Then::Ended(guest) | Then::Resumed(guest) => self.recorded(guest, out),
             Then::News(guest) => self.news_recorded(guest, out),
             Then::Answer(tickets, answer) => self.answer(tickets, &answer, out),
-            Then::Networks(ticket, wanted) => self.await_networks(ticket, wanted, out),
+            Then::Networks(ticket, networks, unknown) => self.networks_told(ticket, networks, unknown, out),
         }
     }
 
@@ -310,7 +333,7 @@ impl Core {
                 self.news_recorded(guest, out);
             }
             Then::Answer(tickets, _) => self.answer(tickets, &Err(Refusal::NotNow(full.into())), out),
-            Then::Networks(ticket, _) => {
+            Then::Networks(ticket, ..) => {
                 out.push(Effect::ReplyNetworks(ticket, Err(Refusal::NotNow(full.into()))));
             }
         }

@@ -3,8 +3,8 @@
 //! ```text
 //!   build, start   Logging ▶            Networks ▶ Prepare ▶ Run ▶ Recording
 //!   reboot         Logging ▶ Halt     ▶ Networks ▶ Prepare ▶ Run ▶ Recording
-//!   stop           Logging ▶ Halt     ▶ Recording
-//!   pause, unpause Logging ▶ Hold     ▶ Recording
+//!   stop           Logging ▶ Halt     ▶ Recording        where it failed: Look ▶ Recording
+//!   pause, unpause Logging ▶ Hold     ▶ Recording        where it failed: Look ▶ Recording
 //!   snapshot       Logging ▶ Snapshot ▶ Recording
 //!   destroy        Logging ▶ Absent   ▶ Unplug ▶ Recording
 //!   undo of build           Absent ▶ Unplug ▶ Recording      undo of start, reboot       Halt ▶ Recording
@@ -28,6 +28,8 @@ pub(crate) enum Stage {
     Prepare,
     Run,
     Hold,
+    /// What failed may have been done all the same: how the guest stands is looked at.
+    Look,
     Snapshot,
     Absent,
     Unplug,
@@ -58,11 +60,13 @@ pub(crate) struct Doing {
     pub(crate) undoing: Option<String>,
     /// An end of the run that came while the act was under way.
     pub(crate) news: Option<(Run, StopCause)>,
-    /// Revisions of its networks that it waits for: what was wanted when it came to wait, so that a stream of newer
+    /// Versions of its networks that it waits for: what was wanted when it came to wait, so that a stream of newer
     /// descriptions does not hold it up for ever.
     pub(crate) needs: BTreeMap<NetworkId, u64>,
     /// Whether an earlier run may still be there and must end first.
     pub(crate) halt_first: bool,
+    /// How the guest was seen to stand after the act had failed.
+    pub(crate) seen: Option<Life>,
     /// An append that found the disk full, to be made again.
     pub(crate) owed: Option<(Vec<Entry>, Then)>,
 }
@@ -88,6 +92,7 @@ impl Doing {
             news: None,
             needs: BTreeMap::new(),
             halt_first: false,
+            seen: None,
             owed: None,
         }
     }
@@ -153,21 +158,47 @@ impl Doing {
             Stage::Networks => Stage::Prepare,
             Stage::Prepare => Stage::Run,
             Stage::Absent => Stage::Unplug,
-            Stage::Halt | Stage::Run | Stage::Hold | Stage::Snapshot | Stage::Unplug | Stage::Recording => {
-                Stage::Recording
-            }
+            Stage::Halt
+            | Stage::Run
+            | Stage::Hold
+            | Stage::Look
+            | Stage::Snapshot
+            | Stage::Unplug
+            | Stage::Recording => Stage::Recording,
         }
     }
 
-    /// How to undo it, if there is anything to undo.
+    /// How to undo it, if there is anything to undo; else how to find out what became of it.
     pub(crate) fn undo(&self) -> Stage {
         match &self.cause {
             Cause::Boot { .. } => Stage::Halt,
             Cause::Order(begun) => match &begun.act {
                 Act::Build(_) => Stage::Absent,
                 Act::Start | Act::Reboot(_) => Stage::Halt,
-                Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => Stage::Recording,
+                Act::Stop(_) | Act::Pause | Act::Unpause => Stage::Look,
+                Act::Snapshot(_) | Act::Destroy(_) => Stage::Recording,
             },
+        }
+    }
+
+    /// Whether the log is told that it is undone: else the next process does it anew, which comes to the same.
+    pub(crate) fn logs_its_undoing(&self) -> bool {
+        match &self.cause {
+            Cause::Order(_) => matches!(self.undo(), Stage::Absent | Stage::Halt),
+            Cause::Boot { .. } => false,
+        }
+    }
+
+    /// How the guest must stand for the act to have been done, where that can be seen of it.
+    fn wished(&self) -> Option<Life> {
+        match &self.cause {
+            Cause::Order(begun) => match &begun.act {
+                Act::Stop(_) => Some(Life::Stopped),
+                Act::Pause => Some(Life::Paused),
+                Act::Unpause => Some(Life::Running),
+                Act::Build(_) | Act::Start | Act::Reboot(_) | Act::Snapshot(_) | Act::Destroy(_) => None,
+            },
+            Cause::Boot { .. } => None,
         }
     }
 
@@ -218,6 +249,11 @@ impl Doing {
     /// How it ends, now that no stage is left. `stood`: how the log has the guest.
     pub(crate) fn outcome(&self, stood: Life) -> Outcome {
         let reached = |life: Life| Outcome::Done(Reached { life, run: if life.is_up() { self.run() } else { Run(0) } });
+        if let (Some(seen), Some(_)) = (self.seen, &self.undoing)
+            && self.wished() == Some(seen)
+        {
+            return reached(seen);
+        }
         match (&self.cause, &self.undoing) {
             (Cause::Boot { .. }, None) => reached(Life::Running),
             (Cause::Boot { .. }, Some(reason)) => Outcome::Refused { reason: reason.clone(), left: Life::Stopped },
@@ -225,7 +261,8 @@ impl Doing {
                 let left = match &begun.act {
                     Act::Build(_) => Life::Absent,
                     Act::Start | Act::Reboot(_) => Life::Stopped,
-                    Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) | Act::Destroy(_) => stood,
+                    Act::Stop(_) | Act::Pause | Act::Unpause => self.seen.unwrap_or(stood),
+                    Act::Snapshot(_) | Act::Destroy(_) => stood,
                 };
                 Outcome::Refused { reason: reason.clone(), left }
             }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use driver::{GuestId, GuestSpec, NetworkId, NetworkState, Run};
+use driver::{GroupId, GroupState, GuestId, GuestSpec, NetworkId, NetworkSpec, PortState, Run};
 
+use crate::described::Told;
 use crate::order::{Act, Epoch, Life, Outcome, Step, WorkId};
 
 /// An act that has begun.
@@ -27,7 +28,9 @@ pub struct Begun {
     pub run: Run,
     /// Networks as they must be here with it, where the log does not say so already. In one record with the rest, so
     /// that no crash leaves a network that no act answers for.
-    pub networks: Vec<Arc<NetworkState>>,
+    pub networks: Vec<Told<NetworkSpec>>,
+    /// The guest's ports, likewise.
+    pub ports: Vec<Told<PortState>>,
 }
 
 /// One record of a node's log.
@@ -42,8 +45,14 @@ pub enum Entry {
         /// The highest number given to a run here.
         run: Run,
     },
-    /// A network as it must be here.
-    Network(Arc<NetworkState>),
+    /// A network as it must be here, but for its ports.
+    Network(Told<NetworkSpec>),
+    /// A port of a guest of this node. Says nothing if the guest is gone.
+    Port(Told<PortState>),
+    /// The members of a group that rules name.
+    Group(Told<GroupState>),
+    /// No rule here names the group any more.
+    GroupGone(GroupId),
     /// An act begins.
     Begun(Begun),
     /// The act under way cannot be done: it is undone from here on, also by the next process.

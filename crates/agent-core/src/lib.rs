@@ -15,7 +15,8 @@
 //!   durable. Two numbers run ahead of the log, because running ahead only refuses more: epochs and the floor.
 //! - A guest has one act at a time; further orders for it wait in a short queue. A removal that waits makes the act
 //!   before it give up at its next boundary.
-//! - Networks are made one call at a time each; acts wait until theirs are as new as they need.
+//! - Networks are told in parts (the network, each port, the members of groups) and made whole, one call at a time each;
+//!   acts wait until theirs are as new as they need.
 //!
 //! Deliberately absent: I/O, clocks, tasks, wire types, and any notion of more than one node.
 
@@ -24,6 +25,7 @@ mod admit;
 mod codec;
 mod compact;
 mod core;
+mod described;
 mod doing;
 mod entry;
 mod nets;
@@ -37,6 +39,7 @@ mod tests;
 pub use codec::{CodecError, decode, encode};
 pub use compact::rewrite_due;
 pub use core::{AppendId, CallId, Core, Effect, Input, Op, Ticket};
+pub use described::{Descriptions, Told};
 pub use entry::{Begun, Entry};
 pub use order::{Act, Answer, Epoch, ImageId, Life, Note, Order, Outcome, Reached, Refusal, Step, WorkId};
 pub use state::State;

@@ -1,15 +1,17 @@
 //! The networks of the node: one call at a time each, and who waits for it.
 //!
-//! What a network must be is in [`crate::State`]; here is what the node is known to have. A description that arrives
-//! while an older one is being made is made next, once, however many have arrived.
+//! What a network must be is in [`crate::State`]; here is what the node is known to have. Each change of any part of a
+//! network gives it a new version; what changes while an older version is being made is made next, once, however much
+//! has changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use driver::{DriverError, GuestId, NetworkId, NetworkState};
+use driver::{DriverError, GuestId, NetworkId, NetworkSpec, PortId};
 
 use crate::act::pause;
 use crate::core::{CallFor, Core, Effect, Op, Then, Ticket, Timer};
+use crate::described::{Descriptions, Told};
 use crate::entry::Entry;
 use crate::order::Refusal;
 
@@ -17,7 +19,7 @@ use crate::order::Refusal;
 enum Made {
     /// Not known to be either: before the first call, and after a failed one.
     Unknown,
-    /// As in the description with this revision.
+    /// As it had to be at this version.
     At(u64),
     /// Gone.
     Gone,
@@ -29,9 +31,20 @@ pub(crate) enum Waiter {
     Call(Ticket),
 }
 
+/// A call about networks.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkCall {
+    /// What it still waits for.
+    pending: Vec<(NetworkId, u64)>,
+    /// Ports that were left out.
+    unknown: Vec<PortId>,
+}
+
 /// One network on this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Net {
+    /// Counts changes of what it must be, in this process.
+    version: u64,
     made: Made,
     /// The call under way, by what it leads to.
     busy: Option<Made>,
@@ -43,28 +56,28 @@ pub(crate) struct Net {
 
 impl Net {
     fn fresh() -> Net {
-        Net { made: Made::Unknown, busy: None, leaving: false, tries: 0, waiting: BTreeSet::new() }
+        Net { version: 0, made: Made::Unknown, busy: None, leaving: false, tries: 0, waiting: BTreeSet::new() }
     }
 }
 
 impl Core {
     /// Whether a description that came with an order must be logged: newer, or its network may just be leaving the log.
-    pub(crate) fn is_news(&self, network: &NetworkState) -> bool {
-        let newer = self.state.networks.get(&network.id).is_none_or(|known| known.revision < network.revision);
-        newer || self.nets.get(&network.id).is_some_and(|net| net.leaving)
+    pub(crate) fn is_news(&mut self, network: &Told<NetworkSpec>) -> bool {
+        let newer = self.state.described.network_is_news(network);
+        newer || self.nets.get(&network.what.id).is_some_and(|net| net.leaving)
     }
 
     /// What the log says was wanted when the agent ended is made again: the machine may have been booted since.
     pub(crate) fn make_known_networks(&mut self, out: &mut Vec<Effect>) {
-        let known: Vec<_> = self.state.networks.keys().copied().collect();
+        let known: Vec<_> = self.state.described.networks.keys().copied().collect();
         known.into_iter().for_each(|network| self.drive(network, out));
     }
 
-    /// Keeps up with an entry that became durable.
-    pub(crate) fn networks_follow(&mut self, entry: &Entry) {
+    /// Keeps up with an entry that became durable and changed the networks `touched`.
+    pub(crate) fn networks_follow(&mut self, entry: &Entry, touched: BTreeSet<NetworkId>, out: &mut Vec<Effect>) {
         match entry {
-            Entry::Network(network) => self.network_wanted(network.id),
-            Entry::Begun(begun) => begun.networks.iter().for_each(|network| self.network_wanted(network.id)),
+            Entry::Network(network) => self.network_wanted(network.what.id),
+            Entry::Begun(begun) => begun.networks.iter().for_each(|network| self.network_wanted(network.what.id)),
             Entry::Ended { networks_gone, .. } => {
                 for network in networks_gone {
                     // While a call is under way the entry stays: two calls for one network must not meet.
@@ -74,6 +87,9 @@ impl Core {
                 }
             }
             Entry::Boot(_)
+            | Entry::Port(_)
+            | Entry::Group(_)
+            | Entry::GroupGone(_)
             | Entry::Counters { .. }
             | Entry::Undoing { .. }
             | Entry::Seen { .. }
@@ -83,41 +99,77 @@ impl Core {
             | Entry::Guest { .. }
             | Entry::Work { .. } => {}
         }
+        for network in touched {
+            if let Some(net) = self.nets.get_mut(&network) {
+                net.version += 1;
+                if !net.leaving {
+                    self.drive(network, out);
+                }
+            }
+        }
     }
 
     fn network_wanted(&mut self, network: NetworkId) {
         self.nets.entry(network).or_insert_with(Net::fresh).leaving = false;
     }
 
-    /// A call asks for networks without a guest.
-    pub(crate) fn apply_networks(&mut self, ticket: Ticket, networks: Vec<Arc<NetworkState>>, out: &mut Vec<Effect>) {
-        let wanted = networks.iter().map(|network| (network.id, network.revision)).collect();
-        let news: Vec<_> = networks.into_iter().filter(|network| self.is_news(network)).map(Entry::Network).collect();
+    /// Counts changes of what `network` must be.
+    pub(crate) fn version_of(&self, network: NetworkId) -> u64 {
+        self.nets.get(&network).map_or(0, |net| net.version)
+    }
+
+    /// A call describes networks without a guest.
+    pub(crate) fn describe(&mut self, ticket: Ticket, told: Descriptions, out: &mut Vec<Effect>) {
+        let of_ports = told.ports.iter().map(|port| port.what.network);
+        let mut networks: BTreeSet<_> = told.networks.iter().map(|network| network.what.id).chain(of_ports).collect();
+        let known = |port: &Told<driver::PortState>| self.state.guests.contains_key(&port.what.guest);
+        let (ports, strange): (Vec<_>, Vec<_>) = told.ports.into_iter().partition(known);
+        let unknown = strange.iter().map(|port| port.what.id).collect();
+
+        let mut news: Vec<_> = told.networks.into_iter().filter(|one| self.is_news(one)).map(Entry::Network).collect();
+        let described = &mut self.state.described;
+        let groups = told.groups.into_iter().filter(|group| described.group_is_news(group)).collect::<Vec<_>>();
+        networks.extend(groups.iter().flat_map(|group| described.networks_naming(group.what.id)));
+        news.extend(groups.into_iter().map(Entry::Group));
+        news.extend(ports.into_iter().filter(|port| described.port_is_news(port)).map(Entry::Port));
+        let gone = told.groups_gone.into_iter().filter(|(group, revision)| described.group_may_go(*group, *revision));
+        news.extend(gone.map(|(group, _)| Entry::GroupGone(group)));
         if news.is_empty() {
-            self.await_networks(ticket, wanted, out);
+            self.networks_told(ticket, networks, unknown, out);
         } else {
-            self.append(news, Then::Networks(ticket, wanted), out);
+            self.append(news, Then::Networks(ticket, networks, unknown), out);
         }
     }
 
-    /// Answers `ticket` when all of `wanted` are made; when one fails, with that.
-    pub(crate) fn await_networks(&mut self, ticket: Ticket, wanted: Vec<(NetworkId, u64)>, out: &mut Vec<Effect>) {
-        let pending: Vec<_> =
-            wanted.into_iter().filter(|(network, revision)| !self.is_made(*network, *revision)).collect();
-        let Some((first, _)) = pending.first().copied() else {
-            return out.push(Effect::ReplyNetworks(ticket, Ok(())));
+    /// The log knows what a call described.
+    pub(crate) fn networks_told(
+        &mut self,
+        ticket: Ticket,
+        networks: BTreeSet<NetworkId>,
+        unknown: Vec<PortId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let pending = networks.into_iter().map(|network| (network, self.version_of(network))).collect();
+        self.await_networks(ticket, NetworkCall { pending, unknown }, out);
+    }
+
+    /// Answers `ticket` when all that it waits for is made; when one fails, with that.
+    fn await_networks(&mut self, ticket: Ticket, mut call: NetworkCall, out: &mut Vec<Effect>) {
+        call.pending.retain(|(network, version)| !self.is_made(*network, *version));
+        let Some((first, _)) = call.pending.first().copied() else {
+            return out.push(Effect::ReplyNetworks(ticket, Ok(call.unknown)));
         };
         // All are driven at once; the answer hangs on each in turn.
-        pending.iter().for_each(|(network, _)| self.drive(*network, out));
-        self.network_calls.insert(ticket, pending);
+        call.pending.iter().for_each(|(network, _)| self.drive(*network, out));
+        self.network_calls.insert(ticket, call);
         self.await_network(first, Waiter::Call(ticket), out);
     }
 
-    /// Whether `network` is at least as new as `revision` here. One that is no longer wanted holds nobody up.
-    pub(crate) fn is_made(&self, network: NetworkId, revision: u64) -> bool {
+    /// Whether `network` is at least as new as `version` here. One that is no longer wanted holds nobody up.
+    pub(crate) fn is_made(&self, network: NetworkId, version: u64) -> bool {
         match self.nets.get(&network).map(|net| net.made) {
-            Some(Made::At(made)) => made >= revision,
-            Some(Made::Unknown | Made::Gone) | None => !self.state.networks.contains_key(&network),
+            Some(Made::At(made)) => made >= version,
+            Some(Made::Unknown | Made::Gone) | None => !self.state.described.networks.contains_key(&network),
         }
     }
 
@@ -150,7 +202,6 @@ impl Core {
 
     /// Makes the call that `network` needs next, if it needs one and none is under way.
     fn drive(&mut self, network: NetworkId, out: &mut Vec<Effect>) {
-        let wanted = self.state.networks.get(&network).cloned();
         let net = self.nets.entry(network).or_insert_with(Net::fresh);
         if net.busy.is_some() {
             return;
@@ -163,12 +214,12 @@ impl Core {
             net.made = Made::Unknown;
             Op::NoNetwork(network)
         } else {
-            let Some(wanted) = wanted else { return };
-            if net.made == Made::At(wanted.revision) {
+            if net.made == Made::At(net.version) {
                 return;
             }
-            net.busy = Some(Made::At(wanted.revision));
-            Op::Network(wanted)
+            let Some(wanted) = self.state.described.whole(network, net.version) else { return };
+            net.busy = Some(Made::At(net.version));
+            Op::Network(Arc::new(wanted))
         };
         self.call(CallFor::Network(network), op, out);
     }
@@ -198,9 +249,9 @@ impl Core {
             match waiter {
                 Waiter::Act(guest) => self.networks_changed(guest, result.clone(), out),
                 Waiter::Call(ticket) => {
-                    let Some(wanted) = self.network_calls.remove(&ticket) else { continue };
+                    let Some(call) = self.network_calls.remove(&ticket) else { continue };
                     match &result {
-                        Ok(()) => self.await_networks(ticket, wanted, out),
+                        Ok(()) => self.await_networks(ticket, call, out),
                         Err(error) => {
                             let refusal = Refusal::Unknown(format!("network {network} is not made yet: {error}"));
                             out.push(Effect::ReplyNetworks(ticket, Err(refusal)));
@@ -208,6 +259,10 @@ impl Core {
                     }
                 }
             }
+        }
+        // What has changed meanwhile may have nobody who waits for it.
+        if result.is_ok() && self.nets.get(&network).is_some_and(|net| !net.leaving) {
+            self.drive(network, out);
         }
     }
 

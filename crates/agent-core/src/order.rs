@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{GuestId, GuestSpec, NetworkId, NetworkState, Run};
+use driver::{GuestId, GuestSpec, NetworkId, NetworkSpec, PortState, Run};
+
+use crate::described::Told;
 
 ids::uuid_id! {
     /// A work of the cell's coordinators.
@@ -41,7 +43,9 @@ pub struct Order {
     /// What to do.
     pub act: Act,
     /// Networks as they must be here with it.
-    pub networks: Vec<Arc<NetworkState>>,
+    pub networks: Vec<Told<NetworkSpec>>,
+    /// The guest's ports. Those of others stay as they are.
+    pub ports: Vec<Told<PortState>>,
 }
 
 /// What to do with a guest.

@@ -73,7 +73,7 @@ impl Core {
         if !guest.life.is_up() {
             return self.tell(id, out);
         }
-        if booted && guest.spec.resume_after_boot {
+        if booted && self.resume_after_boot {
             let run = self.state.next_run();
             if let Phase::Up { resuming } = &mut self.phase {
                 resuming.insert(id);

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use driver::{GuestId, GuestSpec, NetworkId, NetworkState, Run};
+use driver::{GuestId, GuestSpec, NetworkId, PortState, Run};
 
+use crate::described::{Described, Told};
 use crate::entry::{Begun, Entry};
 use crate::order::{Act, Epoch, Life, Outcome, Step, WorkId};
 
@@ -37,7 +38,7 @@ pub struct State {
     /// The highest number given to a run. One count for the node: numbers rise for a guest even when it is removed and
     /// built here again.
     pub(crate) run: Run,
-    pub(crate) networks: BTreeMap<NetworkId, Arc<NetworkState>>,
+    pub(crate) described: Described,
     pub(crate) works: BTreeMap<WorkId, Work>,
     /// The works by age, so that the floor passes them in order.
     ages: BTreeSet<(u64, WorkId)>,
@@ -53,11 +54,14 @@ impl State {
         match entry {
             Entry::Boot(boot) => self.boot.clone_from(boot),
             Entry::Counters { floor, run } => self.counters(*floor, *run),
-            Entry::Network(network) => self.network(network),
+            Entry::Network(network) => self.described.network(network),
+            Entry::Port(port) => self.port(port),
+            Entry::Group(group) => self.described.group(group),
+            Entry::GroupGone(group) => self.described.group_gone(*group),
             Entry::Begun(begun) => self.begun(begun),
             Entry::Undoing { guest, reason } => drop(self.undoing.insert(*guest, reason.clone())),
             Entry::Ended { work, step, guest, outcome, networks_gone } => {
-                networks_gone.iter().for_each(|network| drop(self.networks.remove(network)));
+                networks_gone.iter().for_each(|network| self.described.network_gone(*network));
                 self.ended(*work, *step, *guest, outcome);
             }
             Entry::Seen { work, epoch, created, floor } => {
@@ -99,10 +103,10 @@ impl State {
         }
     }
 
-    fn network(&mut self, network: &Arc<NetworkState>) {
-        let known = self.networks.entry(network.id).or_insert_with(|| Arc::clone(network));
-        if known.revision < network.revision {
-            *known = Arc::clone(network);
+    /// A port that was told of just when its guest went stays forgotten.
+    fn port(&mut self, port: &Told<PortState>) {
+        if self.guests.contains_key(&port.what.guest) {
+            self.described.port(port);
         }
     }
 
@@ -138,8 +142,9 @@ impl State {
             }
             Act::Destroy(_) | Act::Stop(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) => {}
         }
-        begun.networks.iter().for_each(|network| self.network(network));
-        self.unfinished.insert(begun.guest, Begun { networks: Vec::new(), ..begun.clone() });
+        begun.networks.iter().for_each(|network| self.described.network(network));
+        begun.ports.iter().for_each(|port| self.port(port));
+        self.unfinished.insert(begun.guest, Begun { networks: Vec::new(), ports: Vec::new(), ..begun.clone() });
     }
 
     fn ended(&mut self, work: WorkId, step: Step, guest: GuestId, outcome: &Outcome) {
@@ -155,7 +160,9 @@ impl State {
             Outcome::Abandoned { .. } => return,
         };
         if left == Life::Absent {
-            self.guests.remove(&guest);
+            if let Some(gone) = self.guests.remove(&guest) {
+                self.described.guest_gone(&gone.spec);
+            }
         } else if let Some(guest) = self.guests.get_mut(&guest) {
             if let Outcome::Refused { reason, .. } = outcome
                 && guest.life.is_up()
@@ -169,6 +176,38 @@ impl State {
                 // What was to be told of an earlier run is overtaken.
                 guest.news = None;
             }
+        }
+    }
+
+    /// The networks that `entry`, which is about to be taken in, changes on this node.
+    pub(crate) fn touched(&self, entry: &Entry) -> BTreeSet<NetworkId> {
+        match entry {
+            Entry::Network(network) => BTreeSet::from([network.what.id]),
+            Entry::Port(port) => BTreeSet::from([port.what.network]),
+            Entry::Group(group) => self.described.networks_naming(group.what.id),
+            Entry::Begun(begun) => {
+                let ports = begun.ports.iter().map(|port| port.what.network);
+                begun.networks.iter().map(|network| network.what.id).chain(ports).collect()
+            }
+            Entry::Ended { guest, outcome, networks_gone, .. } => {
+                let leaves = match outcome {
+                    Outcome::Done(reached) => reached.life == Life::Absent,
+                    Outcome::Refused { left, .. } => *left == Life::Absent,
+                    Outcome::Abandoned { .. } => false,
+                };
+                let nics = self.guests.get(guest).filter(|_| leaves).into_iter().flat_map(|guest| &guest.spec.nics);
+                nics.map(|nic| nic.network).filter(|network| !networks_gone.contains(network)).collect()
+            }
+            Entry::Boot(_)
+            | Entry::GroupGone(_)
+            | Entry::Counters { .. }
+            | Entry::Undoing { .. }
+            | Entry::Seen { .. }
+            | Entry::RunRaised { .. }
+            | Entry::RunEnded { .. }
+            | Entry::Reported { .. }
+            | Entry::Guest { .. }
+            | Entry::Work { .. } => BTreeSet::new(),
         }
     }
 
@@ -193,7 +232,7 @@ impl State {
     /// The entries that a rewritten log needs to give this state again.
     pub fn live(&self) -> Vec<Entry> {
         let mut entries = vec![Entry::Boot(self.boot.clone()), Entry::Counters { floor: self.floor, run: self.run }];
-        entries.extend(self.networks.values().cloned().map(Entry::Network));
+        entries.extend(self.described.live_networks());
         entries.extend(self.works.iter().map(|(work, known)| Entry::Work {
             work: *work,
             created: known.created,
@@ -207,6 +246,7 @@ impl State {
             life: guest.life,
             news: guest.news.clone(),
         }));
+        entries.extend(self.described.live_ports());
         entries.extend(self.unfinished.values().cloned().map(Entry::Begun));
         let undoing = self.undoing.iter().map(|(guest, reason)| (*guest, reason.clone()));
         entries.extend(undoing.map(|(guest, reason)| Entry::Undoing { guest, reason }));

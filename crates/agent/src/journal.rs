@@ -43,7 +43,7 @@ pub struct Journal {
 
 enum Member {
     /// In the log, and not started in this process: it is kept as it is.
-    Away(State),
+    Away(Box<State>),
     Here(Weak<Node>),
 }
 
@@ -71,7 +71,9 @@ impl Journal {
             log,
             waiting: Mutex::default(),
             wake: Notify::new(),
-            members: Mutex::new(states.into_iter().map(|(node, state)| (node, Member::Away(state))).collect()),
+            members: Mutex::new(
+                states.into_iter().map(|(node, state)| (node, Member::Away(Box::new(state)))).collect(),
+            ),
             failure: Mutex::default(),
             sound: Semaphore::new(0),
         });
@@ -94,7 +96,7 @@ impl Journal {
     /// What the log says of `node`, for its start.
     pub(crate) fn take(&self, node: &str) -> State {
         match self.members.lock().remove(node) {
-            Some(Member::Away(state)) => state,
+            Some(Member::Away(state)) => *state,
             Some(Member::Here(_)) | None => State::default(),
         }
     }

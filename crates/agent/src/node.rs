@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use agent_core::{Answer, Core, Effect, Entry, Input, Note, Order, Refusal, Ticket};
-use driver::{Driver, GuestId, NetworkState, Run, StopCause, Watcher};
+use agent_core::{Answer, Core, Descriptions, Effect, Entry, Input, Note, Order, Refusal, Ticket};
+use driver::{Driver, GuestId, PortId, Run, StopCause, Watcher};
 use parking_lot::Mutex;
 use rpc::{Peers, Target};
 use telemetry::{Cx, Ring, Span};
@@ -25,6 +25,8 @@ pub struct Config {
     pub endpoint: String,
     /// The boot of its machine.
     pub boot_id: String,
+    /// Whether guests that ran when the machine went down are started again after its boot.
+    pub resume_after_boot: bool,
     /// The release that this process runs.
     pub release: String,
     /// What runs its guests.
@@ -57,7 +59,7 @@ struct Inner {
     core: Core,
     ticket: u64,
     orders: BTreeMap<Ticket, (GuestId, oneshot::Sender<Answer>)>,
-    networks: BTreeMap<Ticket, oneshot::Sender<Result<(), Refusal>>>,
+    networks: BTreeMap<Ticket, oneshot::Sender<Result<Vec<PortId>, Refusal>>>,
     /// On whose behalf each guest is acted on, so that the trace shows it.
     contexts: BTreeMap<GuestId, (Ticket, Cx)>,
 }
@@ -68,7 +70,7 @@ impl Node {
     pub fn start(world: &World, journal: &Arc<Journal>, config: Config) -> Arc<Node> {
         let state = journal.take(&config.name);
         let mut effects = Vec::new();
-        let core = Core::open(world.now(), state, &config.boot_id, &mut effects);
+        let core = Core::open(world.now(), state, &config.boot_id, config.resume_after_boot, &mut effects);
         let inner =
             Inner { core, ticket: 0, orders: BTreeMap::new(), networks: BTreeMap::new(), contexts: BTreeMap::new() };
         let blobs = Blobs::new(&config.ring, &config.peers, &config.images);
@@ -121,15 +123,16 @@ impl Node {
         answer.await.unwrap_or_else(|_| Err(Refusal::Unknown("the agent is ending".into())))
     }
 
-    /// Makes networks as described, and answers when they are.
-    pub async fn apply_networks(self: &Arc<Self>, networks: Vec<Arc<NetworkState>>) -> Result<(), Refusal> {
+    /// Makes networks as described, and answers when they are: with the ports that were left out because their guest is
+    /// not known here.
+    pub async fn apply_networks(self: &Arc<Self>, told: Descriptions) -> Result<Vec<PortId>, Refusal> {
         let (sender, answer) = oneshot::channel();
         {
             let inner = &mut *self.inner.lock();
             inner.ticket += 1;
             let ticket = Ticket(inner.ticket);
             inner.networks.insert(ticket, sender);
-            self.feed_locked(inner, Input::Networks(ticket, networks));
+            self.feed_locked(inner, Input::Networks(ticket, told));
         }
         answer.await.unwrap_or_else(|_| Err(Refusal::Unknown("the agent is ending".into())))
     }
@@ -172,6 +175,14 @@ impl Node {
                             tracing::warn!(node = node.name(), %error, "what runs on the node cannot be found out yet");
                         }
                         node.feed(Input::Found(found));
+                    });
+                }
+                Effect::Look(id, guest) => {
+                    let node = Arc::clone(self);
+                    self.world.spawn("agent look", async move {
+                        let found = node.config.driver.find().await;
+                        let of = |all: Vec<driver::Found>| all.into_iter().find(|found| found.guest == guest);
+                        node.feed(Input::Looked(id, found.map(|all| of(all).map(|found| found.observed))));
                     });
                 }
                 Effect::Reply(ticket, answer) => inner.reply(ticket, answer),
@@ -218,6 +229,9 @@ fn log_span(inner: &Inner, entries: &[Entry]) -> Option<Span> {
         Entry::Boot(_)
         | Entry::Counters { .. }
         | Entry::Network(_)
+        | Entry::Port(_)
+        | Entry::Group(_)
+        | Entry::GroupGone(_)
         | Entry::Seen { .. }
         | Entry::RunRaised { .. }
         | Entry::RunEnded { .. }

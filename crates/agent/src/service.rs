@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_core::Refusal;
+use bytes::Bytes;
 use driver::{DriverError, GuestId};
 use proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use proto::agent::v1::{
@@ -39,9 +40,10 @@ impl AgentService for Agent {
         &self,
         request: Request<ApplyNetworksRequest>,
     ) -> Result<Response<ApplyNetworksResponse>, Status> {
-        let networks = wire::networks(request.into_inner().networks).map_err(bad)?;
-        self.0.apply_networks(networks).await.map_err(refused)?;
-        Ok(Response::new(ApplyNetworksResponse {}))
+        let told = wire::descriptions(request.into_inner()).map_err(bad)?;
+        let unknown = self.0.apply_networks(told).await.map_err(refused)?;
+        let ports_unknown = unknown.iter().map(|port| Bytes::copy_from_slice(port.as_uuid().as_bytes())).collect();
+        Ok(Response::new(ApplyNetworksResponse { ports_unknown }))
     }
 
     async fn read_console(

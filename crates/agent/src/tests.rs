@@ -149,7 +149,11 @@ fn networks_without_guests_are_made_and_remembered() {
     let process = cell.start(&["n1"]);
     let apply = |process: &Process| {
         let mut client = AgentServiceClient::new(process.channel(0));
-        process.run(async move { client.apply_networks(ApplyNetworksRequest { networks: vec![network()] }).await })
+        process.run(async move {
+            client
+                .apply_networks(ApplyNetworksRequest { networks: vec![network()], ..ApplyNetworksRequest::default() })
+                .await
+        })
     };
     cell.machine.faults(|faults| faults.fail(Operation::Network, Fault::Failed("busy".into()), 1));
     assert_eq!(Error::from(apply(&process).unwrap_err()).verdict, Verdict::Unknown);

@@ -4,12 +4,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{Act, Epoch, ImageId, Life, Note, Order, Reached, Step, WorkId};
+use agent_core::{Act, Descriptions, Epoch, ImageId, Life, Note, Order, Reached, Step, Told, WorkId};
 use bytes::Bytes;
-use driver::network::RouterLeg;
+use driver::network::{PackedMembers, RouterLeg};
 use driver::{
-    Direction, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkState, Nic, PortId, PortState, Protocol,
-    Rule, Subnet,
+    Direction, GroupId, GroupState, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkSpec, Nic, PortId,
+    PortState, Protocol, Remote, Rule, Subnet,
 };
 use ids::uuid::Uuid;
 use proto::agent::v1 as sent;
@@ -31,7 +31,8 @@ pub(crate) fn id(bytes: &Bytes) -> Result<Uuid> {
 
 pub(crate) fn order(request: sent::PerformRequest) -> Result<Order> {
     let work = request.work.ok_or_else(|| bad("no work is named"))?;
-    let (act, networks) = act(request.act.ok_or_else(|| bad("nothing that this release knows is to be done"))?)?;
+    let (act, (networks, ports)) =
+        act(request.act.ok_or_else(|| bad("nothing that this release knows is to be done"))?)?;
     Ok(Order {
         work: WorkId::from_uuid(id(&work.work)?),
         epoch: Epoch(work.epoch),
@@ -41,16 +42,21 @@ pub(crate) fn order(request: sent::PerformRequest) -> Result<Order> {
         guest: GuestId::from_uuid(id(&request.guest)?),
         act,
         networks,
+        ports,
     })
 }
 
-fn act(act: sent::perform_request::Act) -> Result<(Act, Vec<Arc<NetworkState>>)> {
+/// What an order says of networks and ports.
+type Plugs = (Vec<Told<NetworkSpec>>, Vec<Told<PortState>>);
+
+fn act(act: sent::perform_request::Act) -> Result<(Act, Plugs)> {
     use sent::perform_request::Act as From;
     let grace = |grace_ms: u32| (grace_ms > 0).then(|| Duration::from_millis(grace_ms.into()));
     let act = match act {
         From::Build(build) => {
             let spec = guest_spec(build.spec.ok_or_else(|| bad("a guest without a description"))?)?;
-            return Ok((Act::Build(Arc::new(spec)), networks(build.networks)?));
+            let plugs = (all(build.networks, network)?, all(build.ports, port)?);
+            return Ok((Act::Build(Arc::new(spec)), plugs));
         }
         From::Destroy(destroy) => {
             let networks = destroy.networks.iter().map(|network| Ok(NetworkId::from_uuid(id(network)?)));
@@ -63,7 +69,7 @@ fn act(act: sent::perform_request::Act) -> Result<(Act, Vec<Arc<NetworkState>>)>
         From::Unpause(sent::Unpause {}) => Act::Unpause,
         From::Snapshot(snapshot) => Act::Snapshot(ImageId::from_uuid(id(&snapshot.image)?)),
     };
-    Ok((act, Vec::new()))
+    Ok((act, Plugs::default()))
 }
 
 pub(crate) fn reached(reached: Reached) -> sent::PerformResponse {
@@ -102,7 +108,6 @@ fn guest_spec(spec: sent::GuestSpec) -> Result<GuestSpec> {
         network_data: spec.network_data,
         user_data: spec.user_data.into(),
         config_drive: spec.config_drive,
-        resume_after_boot: spec.resume_after_boot,
     })
 }
 
@@ -133,22 +138,40 @@ fn nic(nic: sent::Nic) -> Result<Nic> {
     })
 }
 
-pub(crate) fn networks(networks: Vec<sent::NetworkState>) -> Result<Vec<Arc<NetworkState>>> {
-    networks.into_iter().map(|state| network(state).map(Arc::new)).collect()
+pub(crate) fn descriptions(request: sent::ApplyNetworksRequest) -> Result<Descriptions> {
+    let gone = |gone: &sent::GroupGone| Ok((GroupId::from_uuid(id(&gone.id)?), gone.revision));
+    Ok(Descriptions {
+        networks: all(request.networks, network)?,
+        ports: all(request.ports, port)?,
+        groups: all(request.groups, group)?,
+        groups_gone: request.groups_gone.iter().map(gone).collect::<Result<_>>()?,
+    })
 }
 
-fn network(network: sent::NetworkState) -> Result<NetworkState> {
-    Ok(NetworkState {
+fn all<M, T>(messages: Vec<M>, take: impl Fn(M) -> Result<T>) -> Result<Vec<T>> {
+    messages.into_iter().map(take).collect()
+}
+
+fn group(group: sent::GroupState) -> Result<Told<GroupState>> {
+    let packed =
+        PackedMembers { hosts_v4: group.hosts_v4.into(), hosts_v6: group.hosts_v6.into(), ranges: group.ranges };
+    let members = packed.members().ok_or_else(|| bad("members of a group that are no addresses"))?;
+    let what = Arc::new(GroupState { id: GroupId::from_uuid(id(&group.id)?), members });
+    Ok(Told { revision: group.revision, what })
+}
+
+fn network(network: sent::NetworkState) -> Result<Told<NetworkSpec>> {
+    let revision = network.revision;
+    let what = NetworkSpec {
         id: NetworkId::from_uuid(id(&network.id)?),
-        revision: network.revision,
         name: network.name,
         mtu: small(network.mtu)?,
         subnets: network.subnets.into_iter().map(subnet).collect::<Result<_>>()?,
-        ports: network.ports.into_iter().map(port).collect::<Result<_>>()?,
         routers: network.routers.into_iter().map(router).collect::<Result<_>>()?,
         host_access: network.host_access,
         host_address: optional(&network.host_address)?,
-    })
+    };
+    Ok(Told { revision, what: Arc::new(what) })
 }
 
 fn subnet(subnet: sent::SubnetState) -> Result<Subnet> {
@@ -162,9 +185,11 @@ fn subnet(subnet: sent::SubnetState) -> Result<Subnet> {
     })
 }
 
-fn port(port: sent::PortState) -> Result<PortState> {
-    Ok(PortState {
+fn port(port: sent::PortState) -> Result<Told<PortState>> {
+    let revision = port.revision;
+    let what = PortState {
         id: PortId::from_uuid(id(&port.id)?),
+        network: NetworkId::from_uuid(id(&port.network)?),
         guest: GuestId::from_uuid(id(&port.guest)?),
         mac: port.mac,
         addresses: parse_all(&port.addresses)?,
@@ -173,7 +198,8 @@ fn port(port: sent::PortState) -> Result<PortState> {
         secured: port.secured,
         rules: port.rules.into_iter().map(rule).collect::<Result<_>>()?,
         metadata: port.metadata.into_iter().map(|file| (file.path, file.content.into())).collect(),
-    })
+    };
+    Ok(Told { revision, what: Arc::new(what) })
 }
 
 fn rule(rule: sent::Rule) -> Result<Rule> {
@@ -189,8 +215,11 @@ fn rule(rule: sent::Rule) -> Result<Rule> {
         direction: if rule.egress { Direction::Egress } else { Direction::Ingress },
         ipv6: rule.ipv6,
         protocol,
-        remotes: parse_all(&rule.remotes)?,
-        remote_any: rule.remote_any,
+        remote: match rule.remote {
+            None => Remote::Any,
+            Some(sent::rule::Remote::Prefix(prefix)) => Remote::Prefix(parse(&prefix)?),
+            Some(sent::rule::Remote::Group(group)) => Remote::Group(GroupId::from_uuid(id(&group)?)),
+        },
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driver::{DriverError, GuestId, NetworkId, Observed, Run, StopCause, Watcher};
+use driver::{DriverError, GuestId, NetworkId, Observed, PortId, Run, StopCause, Watcher};
 use parking_lot::Mutex;
 use world::World;
 
@@ -34,7 +34,7 @@ pub struct FakeMachine {
 struct Inner {
     book: Option<Book>,
     guests: Guests,
-    networks: BTreeMap<(String, NetworkId), u64>,
+    networks: BTreeMap<(String, NetworkId), Arc<[PortId]>>,
     watchers: BTreeMap<String, Arc<dyn Watcher>>,
     faults: Faults,
     /// Runs that were started, of guests that exist.
@@ -87,10 +87,11 @@ impl FakeMachine {
         inner.guests.iter().filter(|((of, _), _)| of == node).map(|((_, guest), seen)| (*guest, *seen)).collect()
     }
 
-    /// The networks on `node`, with the revision of their description.
-    pub fn networks(&self, node: &str) -> BTreeMap<NetworkId, u64> {
+    /// The networks on `node`, with the ports that each has there.
+    pub fn networks(&self, node: &str) -> BTreeMap<NetworkId, Arc<[PortId]>> {
         let inner = self.inner.lock();
-        inner.networks.iter().filter(|((of, _), _)| of == node).map(|((_, id), revision)| (*id, *revision)).collect()
+        let there = inner.networks.iter().filter(|((of, _), _)| of == node);
+        there.map(|((_, id), ports)| (*id, Arc::clone(ports))).collect()
     }
 
     /// Runs that were started more than once: none, or something is wrong with the agent.
@@ -176,11 +177,11 @@ impl FakeMachine {
         self.inner.lock().set(node, guest, to)
     }
 
-    pub(crate) fn set_network(&self, node: &str, network: NetworkId, revision: Option<u64>) {
+    pub(crate) fn set_network(&self, node: &str, network: NetworkId, ports: Option<Arc<[PortId]>>) {
         let key = (node.to_owned(), network);
         let networks = &mut self.inner.lock().networks;
-        match revision {
-            Some(revision) => drop(networks.insert(key, revision)),
+        match ports {
+            Some(ports) => drop(networks.insert(key, ports)),
             None => drop(networks.remove(&key)),
         }
     }

@@ -107,7 +107,8 @@ impl Driver for FakeDriver {
 
     async fn ensure_network(&self, network: &NetworkState) -> Result<(), DriverError> {
         let told = self.machine.suffer(Operation::Network).await?;
-        self.machine.set_network(&self.node, network.id, Some(network.revision));
+        let ports = network.ports.iter().map(|port| port.id).collect();
+        self.machine.set_network(&self.node, network.spec.id, Some(ports));
         told
     }
 

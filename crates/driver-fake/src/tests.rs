@@ -34,7 +34,6 @@ fn guest(number: u128) -> GuestSpec {
         network_data: String::new(),
         user_data: Vec::new(),
         config_drive: false,
-        resume_after_boot: false,
     }
 }
 

@@ -44,6 +44,19 @@ struct Specific {
 }
 
 impl Tools {
+    /// The same programs by their whole paths, where the environment's search path has them: guests are started with a
+    /// search path of their own, and must get the program whose version was asked for.
+    #[must_use]
+    pub(crate) fn found(&self) -> Tools {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = |program: &Path| {
+            let dirs = std::env::split_paths(&path).filter(|_| program.components().count() == 1);
+            let mut places = dirs.map(|dir| dir.join(program));
+            places.find(|place| place.is_file()).unwrap_or_else(|| program.to_path_buf())
+        };
+        Tools { qemu: found(&self.qemu), qemu_img: found(&self.qemu_img) }
+    }
+
     /// Refuses an image that is not what was said, or that would reach beyond its own bytes.
     pub(crate) async fn check_image(&self, path: &Path, image: &ImageRef) -> Result<(), DriverError> {
         let arguments = ["info", "-f", format_name(image.format), "--output=json"].map(String::from);

@@ -57,7 +57,7 @@ impl Guests {
         let qemu = format!("{}.{}.{}", version.0, version.1, version.2);
         let root = rustix::process::geteuid().is_root();
         let device = Device::detect(root);
-        let kvm = Knowledge::open(layout.kvm(), &host::boot_id()?, &qemu, device);
+        let kvm = Knowledge::open(layout.kvm(), &config.boot_id, &qemu, device);
         Ok(Guests {
             world,
             tools: config.tools,

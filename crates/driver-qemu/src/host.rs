@@ -1,4 +1,4 @@
-//! What the node itself is: processors, memory, disk, and which boot of it this is.
+//! What the node itself is: processors, memory, disk.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +8,6 @@ use std::path::Path;
 const VCPUS_PER_CPU: u32 = 16;
 /// Memory that is never given to guests, in MiB; at least this, or a tenth.
 const RESERVED_MIB_MIN: u64 = 512;
-
-/// Identifies one boot of the machine.
-pub(crate) fn boot_id() -> std::io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
-}
 
 pub(crate) fn vcpus() -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));

@@ -64,6 +64,8 @@ pub enum Networking {
 pub struct Config {
     /// Everything of it lies below this directory, which is its own.
     pub state_dir: PathBuf,
+    /// Identifies this boot of the machine.
+    pub boot_id: String,
     /// The programs that it starts.
     pub tools: Tools,
     /// How guests reach anything.
@@ -81,7 +83,8 @@ impl QemuDriver {
     ///
     /// # Errors
     /// If QEMU is missing or the directory cannot be used; the text says which.
-    pub async fn open(world: World, config: Config) -> Result<QemuDriver, DriverError> {
+    pub async fn open(world: World, mut config: Config) -> Result<QemuDriver, DriverError> {
+        config.tools = config.tools.found();
         let version = config.tools.version().await?;
         let net = net::open(&config.networking)?;
         let guests = Guests::open(world, config, net, version)

@@ -58,7 +58,6 @@ impl Guests {
             network_data: String::new(),
             user_data: Vec::new(),
             config_drive: false,
-            resume_after_boot: false,
         };
         self.tools.ensure_overlay(&dir.disk(), &self.layout.image(&image.sha256), image, 0).await?;
         let (console, log) = (start::console(&dir), start::log(&dir));
@@ -148,6 +147,7 @@ mod tests {
         let world = world::os::OsHost::world(tokio::runtime::Handle::current(), dir.path());
         let config = crate::Config {
             state_dir: dir.path().to_path_buf(),
+            boot_id: "a boot".into(),
             tools: crate::Tools::default(),
             networking: crate::Networking::User,
         };

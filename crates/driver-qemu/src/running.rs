@@ -149,7 +149,15 @@ impl Running {
         if self.ended(QUIT).await.is_some() {
             return Ok(());
         }
-        self.kill().await
+        let killed = self.kill().await;
+        if killed.is_err() {
+            // Nobody waits for its end any more: when it comes it is news.
+            let mut phase = self.phase.lock();
+            if *phase == Phase::Stopping {
+                *phase = Phase::Up;
+            }
+        }
+        killed
     }
 
     async fn kill(&self) -> Result<(), DriverError> {

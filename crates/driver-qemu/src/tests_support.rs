@@ -1,6 +1,9 @@
 //! One guest and its network, for this crate's tests.
 
-use driver::{GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkState, Nic, PortId, PortState, Subnet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driver::{GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkSpec, NetworkState, Nic, PortId, PortState, Subnet};
 
 pub(crate) fn spec() -> GuestSpec {
     let id = |text: &str| text.parse().expect("a UUID");
@@ -21,7 +24,6 @@ pub(crate) fn spec() -> GuestSpec {
         network_data: "{}".into(),
         user_data: Vec::new(),
         config_drive: true,
-        resume_after_boot: false,
     }
 }
 
@@ -33,14 +35,21 @@ pub(crate) fn network(nic: &Nic) -> NetworkState {
         dns: Vec::new(),
         routes: Vec::new(),
     };
-    NetworkState {
+    let spec_of_network = NetworkSpec {
         id: nic.network,
-        revision: 1,
         name: "net".into(),
         mtu: 1500,
         subnets: vec![subnet("10.9.0.0/24", "10.9.0.1"), subnet("fd00:9::/64", "fd00:9::1")],
-        ports: vec![PortState {
+        routers: Vec::new(),
+        host_access: false,
+        host_address: None,
+    };
+    NetworkState {
+        version: 1,
+        spec: Arc::new(spec_of_network),
+        ports: vec![Arc::new(PortState {
             id: nic.port,
+            network: nic.network,
             guest: spec().id,
             mac: nic.mac.clone(),
             addresses: ["10.9.0.5/24", "fd00:9::5/64"].map(|text| text.parse().expect("an address")).to_vec(),
@@ -49,9 +58,7 @@ pub(crate) fn network(nic: &Nic) -> NetworkState {
             secured: true,
             rules: Vec::new(),
             metadata: Vec::new(),
-        }],
-        routers: Vec::new(),
-        host_access: false,
-        host_address: None,
+        })],
+        groups: BTreeMap::new(),
     }
 }

@@ -4,14 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{
-    Driver, DriverError, GuestId, GuestSpec, ImageFormat, ImageRef, ImageSource, NetworkId, NetworkState, Nic,
-    Observed, PortId, PortState, Run, StopCause, Subnet, Watcher,
+    Driver, DriverError, GuestId, GuestSpec, ImageFormat, ImageRef, ImageSource, NetworkId, NetworkSpec, NetworkState,
+    Nic, Observed, PortId, PortState, Run, StopCause, Subnet, Watcher,
 };
 use driver_qemu::{Config, Networking, QemuDriver, Tools};
 use world::World;
@@ -65,9 +66,8 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
         mac: "fa:16:3e:00:00:01".into(),
         mtu: 1500,
     };
-    let network = NetworkState {
+    let itself = NetworkSpec {
         id: nic.network,
-        revision: 1,
         name: "net".into(),
         mtu: 1500,
         subnets: vec![Subnet {
@@ -77,21 +77,24 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
             dns: Vec::new(),
             routes: Vec::new(),
         }],
-        ports: vec![PortState {
-            id: nic.port,
-            guest: id,
-            mac: nic.mac.clone(),
-            addresses: vec!["10.9.0.5/24".parse().unwrap()],
-            allowed_pairs: Vec::new(),
-            host_name: "named-by-drive".into(),
-            secured: true,
-            rules: Vec::new(),
-            metadata: Vec::new(),
-        }],
         routers: Vec::new(),
         host_access: false,
         host_address: None,
     };
+    let port = PortState {
+        id: nic.port,
+        network: nic.network,
+        guest: id,
+        mac: nic.mac.clone(),
+        addresses: vec!["10.9.0.5/24".parse().unwrap()],
+        allowed_pairs: Vec::new(),
+        host_name: "named-by-drive".into(),
+        secured: true,
+        rules: Vec::new(),
+        metadata: Vec::new(),
+    };
+    let network =
+        NetworkState { version: 1, spec: Arc::new(itself), ports: vec![Arc::new(port)], groups: BTreeMap::new() };
     let spec = GuestSpec {
         id,
         name: "one".into(),
@@ -104,13 +107,12 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
         network_data: "{}".into(),
         user_data: b"#!/bin/sh\nip -4 addr show | sed -n 's/.*inet 10.9/address: 10.9/p' > /dev/ttyS0\n".to_vec(),
         config_drive: true,
-        resume_after_boot: false,
     };
     (spec, network)
 }
 
 async fn open(world: &World, dir: &Path, networking: Networking) -> QemuDriver {
-    let config = Config { state_dir: dir.to_path_buf(), tools: Tools::default(), networking };
+    let config = Config { state_dir: dir.to_path_buf(), boot_id: "a boot".into(), tools: Tools::default(), networking };
     QemuDriver::open(world.clone(), config).await.unwrap()
 }
 
@@ -233,7 +235,7 @@ async fn a_guest_boots_outlives_its_agent_is_exported_and_leaves_nothing() {
     for _ in 0..2 {
         agent.ensure_absent(guest).await.unwrap();
     }
-    agent.ensure_no_network(network.id).await.unwrap();
+    agent.ensure_no_network(network.spec.id).await.unwrap();
     assert_eq!(agent.find().await.unwrap(), []);
     assert_eq!(std::fs::read_dir(dir.path().join("guests")).unwrap().count(), 0);
     let groups = ["", "memory/", "cpu/", "pids/", "unified/"]
@@ -334,7 +336,9 @@ async fn agent_to_be_killed(dir: &Path, run: Run) {
     let [guest, port, of] = ids.split(' ').collect::<Vec<_>>()[..] else { panic!("{ids}") };
     (spec.id, spec.nics[0].port, spec.nics[0].network) =
         (guest.parse().unwrap(), port.parse().unwrap(), of.parse().unwrap());
-    (network.id, network.ports[0].id, network.ports[0].guest) = (spec.nics[0].network, spec.nics[0].port, spec.id);
+    let port = Arc::make_mut(&mut network.ports[0]);
+    (port.network, port.id, port.guest) = (spec.nics[0].network, spec.nics[0].port, spec.id);
+    Arc::make_mut(&mut network.spec).id = spec.nics[0].network;
     let agent = open(&world, &dir.join("state"), Networking::User).await;
     agent.ensure_network(&network).await.unwrap();
     agent.ensure_prepared(&spec, &File(tiny())).await.unwrap();

@@ -72,8 +72,6 @@ pub struct GuestSpec {
     pub user_data: Vec<u8>,
     /// Whether it gets a config drive beside the metadata service.
     pub config_drive: bool,
-    /// Whether the node starts it again after the machine itself went down.
-    pub resume_after_boot: bool,
 }
 
 /// What is seen of a guest.

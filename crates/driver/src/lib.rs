@@ -16,7 +16,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use guest::{Found, GuestId, GuestSpec, ImageFormat, ImageRef, Nic, Observed, Run, StopCause};
-pub use network::{Direction, NetworkId, NetworkState, PortId, PortState, Protocol, Rule, Subnet};
+pub use network::{
+    Direction, GroupId, GroupState, NetworkId, NetworkSpec, NetworkState, PortId, PortState, Protocol, Remote, Rule,
+    Subnet,
+};
 
 /// Why a driver could not do what was asked. The text names the cause for the tenant's fault message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

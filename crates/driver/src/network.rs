@@ -1,6 +1,12 @@
 //! What a network is on one node: plain data. Devices, leases and rules are a function of it.
+//!
+//! It comes in three kinds of parts, because they change apart: the network itself, each port, and the addresses of
+//! each group that rules name. So what one more server costs does not grow with those that are there. A driver sees
+//! them put together: [`NetworkState`].
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -14,6 +20,11 @@ ids::uuid_id! {
 ids::uuid_id! {
     /// A port, as in the API.
     pub struct PortId;
+}
+
+ids::uuid_id! {
+    /// A security group whose members' addresses rules name, as in the API.
+    pub struct GroupId;
 }
 
 /// An address range of a network.
@@ -64,11 +75,28 @@ pub struct Rule {
     pub ipv6: bool,
     /// What it matches above IP.
     pub protocol: Protocol,
-    /// The far ends: sources of ingress, destinations of egress. Empty with `remote_any` false: matches nothing (a
-    /// remote group without members).
-    pub remotes: Vec<IpNet>,
-    /// Any far end.
-    pub remote_any: bool,
+    /// The far end: the source of ingress, the destination of egress.
+    pub remote: Remote,
+}
+
+/// The far end of what a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remote {
+    /// Whoever it is.
+    Any,
+    /// An address in this range.
+    Prefix(IpNet),
+    /// An address of this group's members. A group that the node was told nothing of has none.
+    Group(GroupId),
+}
+
+/// From which addresses the members of a group send, anywhere in the cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// The group.
+    pub id: GroupId,
+    /// Their addresses, of both IP versions, sorted and each once.
+    pub members: Vec<IpNet>,
 }
 
 /// One port that is bound to this node.
@@ -76,6 +104,8 @@ pub struct Rule {
 pub struct PortState {
     /// Its id.
     pub id: PortId,
+    /// The network that it is on.
+    pub network: NetworkId,
     /// The guest behind it.
     pub guest: GuestId,
     /// Its hardware address, lower case with colons. Nothing else passes its tap.
@@ -106,25 +136,77 @@ pub struct RouterLeg {
     pub mac: String,
 }
 
-/// A network as it must be on this node.
+/// The addresses of a group's members as octets: the short form that the wire and logs carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedMembers {
+    /// IPv4 addresses, 4 octets each.
+    pub hosts_v4: Vec<u8>,
+    /// IPv6 addresses, 16 octets each.
+    pub hosts_v6: Vec<u8>,
+    /// Ranges that are more than one address, as address/length.
+    pub ranges: Vec<String>,
+}
+
+impl PackedMembers {
+    /// Packs `members`.
+    pub fn of(members: &[IpNet]) -> PackedMembers {
+        let mut packed = PackedMembers::default();
+        for member in members {
+            match member {
+                IpNet::V4(net) if net.prefix_len() == 32 => packed.hosts_v4.extend(net.addr().octets()),
+                IpNet::V6(net) if net.prefix_len() == 128 => packed.hosts_v6.extend(net.addr().octets()),
+                IpNet::V4(_) | IpNet::V6(_) => packed.ranges.push(member.to_string()),
+            }
+        }
+        packed
+    }
+
+    /// The members, sorted and each once; `None` if this is not what [`PackedMembers::of`] makes.
+    pub fn members(&self) -> Option<Vec<IpNet>> {
+        let (v4, rest_v4) = self.hosts_v4.as_chunks::<4>();
+        let (v6, rest_v6) = self.hosts_v6.as_chunks::<16>();
+        if !rest_v4.is_empty() || !rest_v6.is_empty() {
+            return None;
+        }
+        let hosts = v4.iter().map(|octets| IpNet::from(IpAddr::from(*octets)));
+        let mut members: Vec<IpNet> = hosts.chain(v6.iter().map(|octets| IpNet::from(IpAddr::from(*octets)))).collect();
+        for range in &self.ranges {
+            members.push(range.parse().ok()?);
+        }
+        members.sort_unstable();
+        members.dedup();
+        Some(members)
+    }
+}
+
+/// A network, but for its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkState {
+pub struct NetworkSpec {
     /// Its id.
     pub id: NetworkId,
-    /// Orders descriptions of one network: a node ignores one that is older than what it has.
-    pub revision: u64,
     /// Name for people.
     pub name: String,
     /// MTU in bytes.
     pub mtu: u16,
     /// Its ranges.
     pub subnets: Vec<Subnet>,
-    /// Its ports on this node.
-    pub ports: Vec<PortState>,
     /// Routers that join it to other networks.
     pub routers: Vec<RouterLeg>,
     /// Whether the node itself (its host system) can reach it: the cell's shared network.
     pub host_access: bool,
     /// The node's own address towards this network, if `host_access`.
     pub host_address: Option<Ipv4Addr>,
+}
+
+/// A network as it must be on this node, put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkState {
+    /// Orders what one agent process says of one network: a driver ignores what is older than what it has.
+    pub version: u64,
+    /// The network itself.
+    pub spec: Arc<NetworkSpec>,
+    /// Its ports on this node.
+    pub ports: Vec<Arc<PortState>>,
+    /// Groups that rules of its ports may name; there may be others.
+    pub groups: BTreeMap<GroupId, Arc<GroupState>>,
 }

@@ -1,42 +1,76 @@
 //! Which nodes' descriptions a commit may have changed: so that only these are made and pushed again.
 //!
-//! A commit shows what a record is now, not what it was, so a [`Tracker`] remembers of each port where it is and whose
-//! groups it is in. It is fed every commit in order and is otherwise pure; whoever runs it opens it on a view's state
-//! and then follows the store from that state's revision.
+//! A commit shows what a record is now, not what it was, so a [`Tracker`] remembers of each port where it is, whose
+//! groups it is in and from which addresses it sends. It is fed every commit in order and is otherwise pure; whoever
+//! runs it opens it on a view's state and then follows the store from that state's revision.
 //!
-//! What a change of a group's members does to others is told apart from the rest: in a large group each new port
-//! changes what all others let in, and a newcomer may be let in a moment later. So pushes for that may be gathered.
+//! A port that has just been bound is not named: the order that builds its guest describes it. What a change of a
+//! group's members does to others is told apart from the rest: in a large group each new port changes what all others
+//! let in, and a newcomer may be let in a moment later. So pushes for that may be gathered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use store::{Batch, Event, Key, Reader, Record};
 
 use crate::error::NetError;
 use crate::model::{Holder, Network, Port, Remote, Router, SecurityGroup, Subnet};
 use crate::name::{GroupId, NetworkId, PortId, RouterId, SubnetId};
 
-/// A network on a node.
-pub type Place = (NetworkId, String);
+/// A node's name.
+pub type NodeName = Arc<str>;
+
+/// What one node may have to be told anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Networks, but for their ports.
+    pub networks: BTreeSet<NetworkId>,
+    /// Ports of guests there.
+    pub ports: BTreeSet<PortId>,
+    /// Groups whose members it must know.
+    pub groups: BTreeSet<GroupId>,
+    /// Groups that it may forget.
+    pub unnamed: BTreeSet<GroupId>,
+}
+
+impl Parts {
+    /// Adds what is so later.
+    pub fn merge(&mut self, later: Parts) {
+        self.networks.extend(later.networks);
+        self.ports.extend(later.ports);
+        self.groups.retain(|group| !later.unnamed.contains(group));
+        self.unnamed.retain(|group| !later.groups.contains(group));
+        self.groups.extend(later.groups);
+        self.unnamed.extend(later.unnamed);
+    }
+}
 
 /// Descriptions that may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
-    /// Because of the network itself or one of its ports there: push soon.
-    pub own: BTreeSet<Place>,
-    /// Only because a group that rules there name has other members: may be gathered for a moment.
-    pub members: BTreeSet<Place>,
+    /// Push soon.
+    pub nodes: BTreeMap<NodeName, Parts>,
+    /// Groups that have other members: to be pushed to all nodes where rules name them, and may be gathered.
+    pub members: BTreeSet<GroupId>,
 }
 
 impl Affected {
     /// Whether nothing has to be pushed.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.members.is_empty()
+        self.nodes.is_empty() && self.members.is_empty()
     }
 
-    /// Adds what `other` says.
-    pub fn merge(&mut self, other: Affected) {
-        self.own.extend(other.own);
-        self.members.extend(other.members);
+    /// Adds what is so later.
+    pub fn merge(&mut self, later: Affected) {
+        for (node, parts) in later.nodes {
+            self.nodes.entry(node).or_default().merge(parts);
+        }
+        self.members.extend(later.members);
+    }
+
+    fn on(&mut self, node: &NodeName) -> &mut Parts {
+        self.nodes.entry(Arc::clone(node)).or_default()
     }
 }
 
@@ -44,23 +78,26 @@ impl Affected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     network: NetworkId,
-    node: Option<String>,
+    node: Option<NodeName>,
     router: Option<RouterId>,
     groups: Vec<GroupId>,
-    /// What others see of it: addresses, as members of its groups.
-    reach: Vec<String>,
+    /// From where it may send: what its groups are to others.
+    reach: Vec<IpNet>,
 }
 
 /// Remembers who is where.
 #[derive(Debug, Default)]
 pub struct Tracker {
     ports: BTreeMap<PortId, Seen>,
+    /// The ports of each node's guests.
+    on_node: BTreeMap<NodeName, BTreeSet<PortId>>,
     /// How many ports of a network are on a node.
-    places: BTreeMap<NetworkId, BTreeMap<String, usize>>,
-    /// How many ports of a group are at a place.
-    group_places: BTreeMap<GroupId, BTreeMap<Place, usize>>,
-    /// Groups whose rules name a group.
-    referrers: BTreeMap<GroupId, BTreeSet<GroupId>>,
+    places: BTreeMap<NetworkId, BTreeMap<NodeName, usize>>,
+    /// The ports in a group.
+    members: BTreeMap<GroupId, BTreeSet<PortId>>,
+    /// How many ports on a node are in groups whose rules name a group.
+    naming: BTreeMap<GroupId, BTreeMap<NodeName, usize>>,
+    /// The groups that a group's rules name.
     remotes: BTreeMap<GroupId, BTreeSet<GroupId>>,
     subnets: BTreeMap<SubnetId, NetworkId>,
     legs: BTreeMap<RouterId, BTreeMap<NetworkId, usize>>,
@@ -70,9 +107,10 @@ impl Tracker {
     /// Knows everything of this state.
     pub fn open(reader: &Reader<'_>) -> Result<Tracker, NetError> {
         let mut tracker = Tracker::default();
+        let mut ignored = Affected::default();
         for found in reader.all::<SecurityGroup>() {
             let (group, _) = found?;
-            tracker.note_group(group.id, Some(&group));
+            tracker.group(group.id, Some(&group), &mut ignored);
         }
         for found in reader.all::<Subnet>() {
             let (subnet, _) = found?;
@@ -80,19 +118,35 @@ impl Tracker {
         }
         for found in reader.all::<Port>() {
             let (port, _) = found?;
-            tracker.note_port(port.id, Some(seen(&port)));
+            tracker.note_port(port.id, Some(seen(&port)), &mut ignored);
         }
         Ok(tracker)
     }
 
-    /// All places that there are: what has to be pushed to begin with.
-    pub fn places(&self) -> BTreeSet<Place> {
-        self.places.iter().flat_map(|(network, nodes)| nodes.keys().map(move |node| (*network, node.clone()))).collect()
+    /// Everything that a node must know: what has to be pushed when it comes back.
+    pub fn all_on(&self, node: &str) -> Parts {
+        let mut parts = Parts::default();
+        for id in self.on_node.get(node).into_iter().flatten() {
+            let Some(seen) = self.ports.get(id) else { continue };
+            parts.networks.insert(seen.network);
+            parts.ports.insert(*id);
+            parts.groups.extend(seen.groups.iter().filter_map(|group| self.remotes.get(group)).flatten().copied());
+        }
+        parts
     }
 
-    /// The networks on one node: what has to be pushed when it comes back.
-    pub fn places_on(&self, node: &str) -> BTreeSet<NetworkId> {
-        self.places.iter().filter(|(_, nodes)| nodes.contains_key(node)).map(|(network, _)| *network).collect()
+    /// The nodes on which rules name `group`.
+    pub fn nodes_naming(&self, group: GroupId) -> impl Iterator<Item = &NodeName> {
+        self.naming.get(&group).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The addresses from which the members of `group` may send, sorted and each once.
+    pub fn members(&self, group: GroupId) -> Vec<IpNet> {
+        let ports = self.members.get(&group).into_iter().flatten().filter_map(|id| self.ports.get(id));
+        let mut members: Vec<IpNet> = ports.flat_map(|seen| seen.reach.iter().copied()).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
     }
 
     /// Feeds one commit. A record that cannot be decoded counts as unchanged here; making the description says why.
@@ -114,11 +168,9 @@ impl Tracker {
             }
         } else if let Some(id) = id_of::<SecurityGroup, GroupId>(&event.key) {
             let group = bytes.and_then(|bytes| SecurityGroup::decode(bytes).ok());
-            self.note_group(id, group.as_ref());
-            let places = self.group_places.get(&id).into_iter().flat_map(BTreeMap::keys);
-            out.own.extend(places.cloned());
+            self.group(id, group.as_ref(), out);
         } else if let Some(id) = id_of::<Network, NetworkId>(&event.key) {
-            self.whole_network(id, out);
+            self.network_and_ports(id, out);
         } else if let Some(id) = id_of::<Subnet, SubnetId>(&event.key) {
             let known = match bytes.map(|bytes| Subnet::decode(bytes)) {
                 None => self.subnets.remove(&id),
@@ -129,75 +181,96 @@ impl Tracker {
                 Some(Err(_)) => None,
             };
             if let Some(network) = known {
-                self.whole_network(network, out);
+                self.network_and_ports(network, out);
             }
         } else if let Some(id) = id_of::<Router, RouterId>(&event.key) {
             let networks: Vec<NetworkId> = self.legs.get(&id).into_iter().flat_map(BTreeMap::keys).copied().collect();
             for network in networks {
-                self.whole_network(network, out);
+                self.network(network, out);
             }
         }
     }
 
-    fn whole_network(&self, network: NetworkId, out: &mut Affected) {
-        let nodes = self.places.get(&network).into_iter().flat_map(BTreeMap::keys);
-        out.own.extend(nodes.map(|node| (network, node.clone())));
+    fn network(&self, network: NetworkId, out: &mut Affected) {
+        for node in self.places.get(&network).into_iter().flat_map(BTreeMap::keys) {
+            out.on(node).networks.insert(network);
+        }
+    }
+
+    /// What guests are told of addresses, and whether anything passes, hangs on the network too.
+    fn network_and_ports(&self, network: NetworkId, out: &mut Affected) {
+        self.network(network, out);
+        for node in self.places.get(&network).into_iter().flat_map(BTreeMap::keys) {
+            let there = self.on_node.get(node).into_iter().flatten();
+            let on_it = there.filter(|id| self.ports.get(id).is_some_and(|seen| seen.network == network));
+            out.on(node).ports.extend(on_it);
+        }
     }
 
     fn port(&mut self, id: PortId, now: Option<Seen>, out: &mut Affected) {
         let before = self.ports.get(&id).cloned();
         // First, because a leg that goes is still seen by the nodes that are there now.
-        for seen in before.iter().chain(&now) {
-            if seen.router.is_some() {
-                self.whole_network(seen.network, out);
-            }
-            if let Some(node) = &seen.node {
-                out.own.insert((seen.network, node.clone()));
-            }
+        for seen in before.iter().chain(&now).filter(|seen| seen.router.is_some()) {
+            self.network(seen.network, out);
         }
-        let joined = |seen: &Option<Seen>| seen.as_ref().map(|seen| (seen.groups.clone(), seen.reach.clone()));
-        let moved = joined(&before) != joined(&now);
-        let groups: BTreeSet<GroupId> =
-            before.iter().chain(&now).flat_map(|seen| seen.groups.iter().copied()).collect();
-        self.note_port(id, now);
-        if !moved {
-            return;
+        if let (Some(Seen { node: Some(was), .. }), Some(Seen { node: Some(is), .. })) = (&before, &now)
+            && was == is
+        {
+            out.on(is).ports.insert(id);
         }
-        for referrer in groups.iter().filter_map(|group| self.referrers.get(group)).flatten() {
-            let places = self.group_places.get(referrer).into_iter().flat_map(BTreeMap::keys);
-            out.members.extend(places.filter(|place| !out.own.contains(*place)).cloned());
+        let of_groups = |seen: &Option<Seen>| seen.as_ref().map(|seen| (seen.groups.clone(), seen.reach.clone()));
+        if of_groups(&before) != of_groups(&now) {
+            out.members.extend(before.iter().chain(&now).flat_map(|seen| seen.groups.iter().copied()));
         }
+        self.note_port(id, now, out);
     }
 
-    fn note_port(&mut self, id: PortId, now: Option<Seen>) {
-        if let Some(before) = self.ports.remove(&id) {
-            self.count(&before, false);
+    fn note_port(&mut self, id: PortId, now: Option<Seen>, out: &mut Affected) {
+        // The new one first: what it names as before is not forgotten in between.
+        let before = self.ports.remove(&id);
+        if let Some(now) = &now {
+            self.count(now, true, out);
+        }
+        if let Some(before) = before {
+            self.count(&before, false, out);
+            let stays = |group: &GroupId| now.as_ref().is_some_and(|now| now.groups.contains(group));
+            for group in before.groups.iter().filter(|group| !stays(group)) {
+                remove(&mut self.members, group, &id);
+            }
+            if let Some(node) = &before.node
+                && now.as_ref().is_none_or(|now| now.node.as_ref() != Some(node))
+            {
+                remove(&mut self.on_node, node, &id);
+            }
         }
         if let Some(now) = now {
-            self.count(&now, true);
+            for group in &now.groups {
+                self.members.entry(*group).or_default().insert(id);
+            }
+            if let Some(node) = &now.node {
+                self.on_node.entry(Arc::clone(node)).or_default().insert(id);
+            }
             self.ports.insert(id, now);
         }
     }
 
-    fn count(&mut self, seen: &Seen, more: bool) {
+    fn count(&mut self, seen: &Seen, more: bool, out: &mut Affected) {
         if let Some(node) = &seen.node {
-            count(self.places.entry(seen.network).or_default(), node.clone(), more);
+            count(self.places.entry(seen.network).or_default(), node, 1, more);
             for group in &seen.groups {
-                count(self.group_places.entry(*group).or_default(), (seen.network, node.clone()), more);
+                for remote in self.remotes.get(group).into_iter().flatten() {
+                    name(&mut self.naming, *remote, node, 1, more, out);
+                }
             }
         }
         if let Some(router) = seen.router {
-            count(self.legs.entry(router).or_default(), seen.network, more);
+            count(self.legs.entry(router).or_default(), &seen.network, 1, more);
         }
     }
 
-    fn note_group(&mut self, id: GroupId, now: Option<&SecurityGroup>) {
-        for remote in self.remotes.remove(&id).unwrap_or_default() {
-            if let Some(referrers) = self.referrers.get_mut(&remote) {
-                referrers.remove(&id);
-            }
-        }
-        let remotes: BTreeSet<GroupId> = now
+    fn group(&mut self, id: GroupId, now: Option<&SecurityGroup>, out: &mut Affected) {
+        let before = self.remotes.remove(&id).unwrap_or_default();
+        let after: BTreeSet<GroupId> = now
             .into_iter()
             .flat_map(|group| &group.rules)
             .filter_map(|rule| match rule.remote {
@@ -205,37 +278,82 @@ impl Tracker {
                 Remote::Any | Remote::Prefix(_) => None,
             })
             .collect();
-        for remote in &remotes {
-            self.referrers.entry(*remote).or_default().insert(id);
+        let mut there: BTreeMap<NodeName, usize> = BTreeMap::new();
+        for port in self.members.get(&id).into_iter().flatten() {
+            if let Some(node) = self.ports.get(port).and_then(|seen| seen.node.as_ref()) {
+                out.on(node).ports.insert(*port);
+                count(&mut there, node, 1, true);
+            }
         }
-        if !remotes.is_empty() {
-            self.remotes.insert(id, remotes);
+        for (node, ports) in &there {
+            for remote in after.difference(&before) {
+                name(&mut self.naming, *remote, node, *ports, true, out);
+            }
+            for remote in before.difference(&after) {
+                name(&mut self.naming, *remote, node, *ports, false, out);
+            }
+        }
+        if !after.is_empty() {
+            self.remotes.insert(id, after);
         }
     }
 }
 
-fn count<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K, more: bool) {
+/// Counts that rules of ports on `node` name `group`.
+fn name(
+    naming: &mut BTreeMap<GroupId, BTreeMap<NodeName, usize>>,
+    group: GroupId,
+    node: &NodeName,
+    ports: usize,
+    more: bool,
+    out: &mut Affected,
+) {
+    let nodes = naming.entry(group).or_default();
+    let was = nodes.contains_key(node);
+    count(nodes, node, ports, more);
+    let mut change = Parts::default();
+    match (was, nodes.contains_key(node)) {
+        (false, true) => drop(change.groups.insert(group)),
+        (true, false) => drop(change.unnamed.insert(group)),
+        (true, true) | (false, false) => return,
+    }
+    if nodes.is_empty() {
+        naming.remove(&group);
+    }
+    out.on(node).merge(change);
+}
+
+fn count<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K, by: usize, more: bool) {
     if more {
-        *counts.entry(key).or_default() += 1;
-    } else if let Some(left) = counts.get_mut(&key) {
-        *left -= 1;
+        *counts.entry(key.clone()).or_default() += by;
+    } else if let Some(left) = counts.get_mut(key) {
+        *left = left.saturating_sub(by);
         if *left == 0 {
-            counts.remove(&key);
+            counts.remove(key);
+        }
+    }
+}
+
+fn remove<K: Ord, V: Ord>(sets: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            sets.remove(key);
         }
     }
 }
 
 fn seen(port: &Port) -> Seen {
-    let addresses = port.fixed_ips.iter().map(|fixed| fixed.address.to_string());
+    let own = port.fixed_ips.iter().map(|fixed| IpNet::from(fixed.address));
     Seen {
         network: port.network,
-        node: port.node().map(str::to_owned),
+        node: port.node().map(Arc::from),
         router: match port.holder {
             Holder::Router(router) => Some(router),
             Holder::Free { .. } | Holder::Server { .. } => None,
         },
         groups: port.groups.clone(),
-        reach: addresses.chain(port.allowed_pairs.iter().map(|pair| pair.address.to_string())).collect(),
+        reach: own.chain(port.allowed_pairs.iter().map(|pair| pair.address)).collect(),
     }
 }
 

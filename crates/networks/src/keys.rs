@@ -175,9 +175,3 @@ fn group_terms(_key: &Key, bytes: &Bytes) -> Vec<String> {
     terms.dedup();
     terms
 }
-
-/// Whether a conflict on `key` only means that somebody else was quicker with an address, a hardware address or a
-/// project's default group: plan again with a newer view, everything else may stay as it is.
-pub fn is_pick(key: &Key) -> bool {
-    [b"addr/".as_slice(), b"mac/", b"sg-default/"].iter().any(|prefix| key.as_bytes().starts_with(prefix))
-}

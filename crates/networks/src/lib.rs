@@ -52,6 +52,6 @@ pub use name::{GroupId, Mac, NetworkId, PortId, ProjectId, RouterId, RuleId, Sub
 pub use picks::{Picked, Picks};
 pub use plan::{Plan, Who};
 pub use server::{
-    PortRequest, ServerNeeds, bind_ports, check_requests, claim_ports, default_network, ports_of, release_port,
-    release_ports, return_ports, server_ports,
+    PortRequest, ServerNeeds, check_requests, claim_ports, default_network, ports_of, release_ports, return_ports,
+    server_ports,
 };

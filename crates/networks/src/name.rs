@@ -5,17 +5,12 @@ use std::str::FromStr;
 
 use world::World;
 
-pub use driver::{NetworkId, PortId};
+pub use driver::{GroupId, NetworkId, PortId};
 pub use identity::ProjectId;
 
 ids::uuid_id! {
     /// A subnet, as in the API.
     pub struct SubnetId;
-}
-
-ids::uuid_id! {
-    /// A security group, as in the API.
-    pub struct GroupId;
 }
 
 ids::uuid_id! {

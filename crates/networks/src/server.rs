@@ -1,8 +1,8 @@
 //! The ports of a server: fragments for the transactions in which a server comes, moves and goes.
 //!
 //! The workflow of a server merges what these functions return into its own commits, so that a server never has half
-//! of its ports. A conflict on a key for which [`crate::keys::is_pick`] holds means: somebody was quicker, read again
-//! and plan again. Any other conflict means that what the request named has changed, and the same answer is right.
+//! of its ports. A conflict means that somebody was quicker or that what the request named has changed: read again and
+//! plan again.
 
 use std::net::IpAddr;
 
@@ -176,20 +176,6 @@ pub fn ports_of(reader: &Reader<'_>, server: GuestId) -> Result<Vec<(Port, Revis
     Ok(ports)
 }
 
-/// Says where a server runs from now on; nothing to commit for ports that say so already.
-pub fn bind_ports(reader: &Reader<'_>, server: GuestId, to: Option<&str>) -> Result<Txn, NetError> {
-    let mut txn = Txn::new();
-    for (mut port, revision) in ports_of(reader, server)? {
-        let Holder::Server { node, .. } = &mut port.holder else { continue };
-        if node.as_deref() != to {
-            *node = to.map(str::to_owned);
-            port.standard.revision += 1;
-            txn.replace(port.key(), revision, port.encode());
-        }
-    }
-    Ok(txn)
-}
-
 /// Lets go of the ports of a server: those made for it are removed with their addresses, the others are free again.
 /// Returns how many were removed, for [`return_ports`]. Only when the node has confirmed that the guest is absent: until
 /// then it could still use the addresses.
@@ -200,18 +186,6 @@ pub fn release_ports(reader: &Reader<'_>, server: GuestId) -> Result<(Txn, u64),
         removed += u64::from(release(&mut txn, port, revision));
     }
     Ok((txn, removed))
-}
-
-/// Lets go of one port of a server, as [`release_ports`] does. Whether it was removed.
-pub fn release_port(reader: &Reader<'_>, server: GuestId, id: PortId) -> Result<(Txn, bool), NetError> {
-    let mut txn = Txn::new();
-    match reader.get::<Port>(&id)? {
-        Some((port, revision)) if port.server() == Some(server) => {
-            let removed = release(&mut txn, port, revision);
-            Ok((txn, removed))
-        }
-        Some(_) | None => Err(NetError::missing(Kind::Port, &id)),
-    }
 }
 
 fn release(txn: &mut Txn, mut port: Port, revision: Revision) -> bool {

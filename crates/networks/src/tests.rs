@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use driver::{GuestId, NetworkState, Protocol};
+use driver::{GuestId, NetworkSpec, PortState, Protocol};
 use ids::uuid::Uuid;
 use store::{CommitError, Entry, Key, KeyRange, Page, ReadError, Record, Revision, Store, Txn, Watch, WatchError};
 
 use super::*;
-use crate::affected::Tracker;
+use crate::affected::{Affected, Parts, Tracker};
 use crate::network::NewNetwork;
 use crate::port::{NewPort, WantedIp};
 use crate::quota::{Quota, Resource};
@@ -87,8 +87,19 @@ impl Cell {
         (server, ports.await.unwrap().remove(0))
     }
 
-    async fn state(&self, network: NetworkId, node: &str) -> Option<NetworkState> {
-        self.cloud.read(|reader| node::node_state(reader, network, node, |_| Vec::new())).await.unwrap()
+    /// How `port` is described to its node, and its network.
+    async fn described(&self, port: PortId) -> (NetworkSpec, PortState) {
+        let described = self.cloud.read(|reader| {
+            let (port, _) = reader.get::<Port>(&port)?.unwrap();
+            let mut describer = node::Describer::new(reader);
+            Ok((describer.network(port.network)?.unwrap(), describer.port(&port, Vec::new())?.unwrap()))
+        });
+        described.await.unwrap()
+    }
+
+    /// Everything up to now, in a tracker.
+    async fn tracker(&self) -> Tracker {
+        self.cloud.read(Tracker::open).await.unwrap()
     }
 
     /// All keys that are left, counters at zero aside.
@@ -223,8 +234,8 @@ async fn routers_take_gateways_and_hold_them() {
     assert!(matches!(refused, NetError::InUse { kind: Kind::Router, .. }));
     assert!(cell.cloud.decide(&me, |plan| port::delete(plan, port.id)).await.is_err());
     assert!(cell.cloud.decide(&me, |plan| subnet::delete(plan, first.id)).await.is_err());
-    let (server, _) = cell.server(&me, one.id, NODE).await;
-    let legs = cell.state(one.id, NODE).await.unwrap().routers;
+    let (server, plugged) = cell.server(&me, one.id, NODE).await;
+    let legs = cell.described(plugged.id).await.0.routers;
     assert_eq!((legs.len(), legs[0].address.to_string().as_str()), (1, "10.1.0.1/24"));
     let (_, removed, _) =
         cell.cloud.decide(&me, |plan| router::remove_interface(plan, router.id, None, Some(first.id))).await.unwrap();
@@ -234,11 +245,11 @@ async fn routers_take_gateways_and_hold_them() {
     let both = |plan: &mut Plan<'_>| router::add_interface(plan, router.id, Interface::Port(port.id));
     let (_, leg, _) = cell.cloud.decide(&me, both).await.unwrap();
     assert!(!leg.port_security && leg.groups.is_empty());
-    assert_eq!(cell.state(one.id, NODE).await.unwrap().routers.len(), 2, "one leg of each IP version");
+    assert_eq!(cell.described(plugged.id).await.0.routers.len(), 2, "one leg of each IP version");
     let without = |plan: &mut Plan<'_>| router::remove_interface(plan, router.id, Some(port.id), None);
     cell.cloud.decide(&me, without).await.unwrap();
     cell.cloud.decide(&me, |plan| router::delete(plan, router.id)).await.unwrap();
-    assert!(cell.state(one.id, NODE).await.unwrap().routers.is_empty());
+    assert!(cell.described(plugged.id).await.0.routers.is_empty());
     assert!(cell.cloud.read(|reader| ports_of(reader, server)).await.is_ok());
 }
 
@@ -252,7 +263,8 @@ async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
     let before = cell.left().await;
     let server = GuestId::random(&cell.world);
     let requests = [PortRequest::Port(kept.id), PortRequest::Network { network: network.id, fixed_ip: None }];
-    let needs = ServerNeeds { server, requests: &requests, groups: &[], host_name: "web", node: None, zone: "nova" };
+    let needs =
+        ServerNeeds { server, requests: &requests, groups: &[], host_name: "web", node: Some(NODE), zone: "nova" };
     cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.unwrap();
     let ports = cell
         .cloud
@@ -269,10 +281,7 @@ async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
     assert_eq!(ports[0].id, kept.id);
     assert_eq!(ports[1].device_owner(), "compute:nova");
     assert!(cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.is_err(), "it is taken");
-    assert!(cell.state(network.id, NODE).await.is_none(), "no node yet");
-    let bind = cell.cloud.read(|reader| bind_ports(reader, server, Some(NODE))).await.unwrap();
-    cell.cloud.view().store().commit(bind).await.unwrap();
-    assert_eq!(cell.state(network.id, NODE).await.unwrap().ports.len(), 2);
+    assert_eq!(cell.tracker().await.all_on(NODE).ports, ports.iter().map(|port| port.id).collect());
     assert!(cell.cloud.decide(&me, |plan| port::delete(plan, ports[1].id)).await.is_err(), "the guest has it");
     let (mut release, removed) = cell.cloud.read(|reader| release_ports(reader, server)).await.unwrap();
     release.merge(return_ports(&me.project, removed));
@@ -313,38 +322,41 @@ async fn members_of_the_default_group_reach_each_other_wherever_they_run() {
     let (_, one) = cell.server(&me, network, NODE).await;
     let (_, two) = cell.server(&me, network, "node-2").await;
     cell.server(&other, network, "node-2").await;
-    let state = cell.state(network, NODE).await.unwrap();
+    let (state, port) = cell.described(one.id).await;
     assert!(state.host_access && state.host_address.is_some() && state.subnets.iter().all(|subnet| subnet.dhcp));
-    let [port] = state.ports.as_slice() else { panic!("{state:?}") };
-    assert_eq!(port.host_name, "web");
+    assert_eq!((port.host_name.as_str(), port.network), ("web", network));
     assert!(port.secured);
-    let ingress: Vec<_> = port.rules.iter().filter(|rule| rule.direction == RuleDirection::Ingress).collect();
-    let mut expected: Vec<String> =
-        [&one, &two].iter().flat_map(|p| &p.fixed_ips).map(|f| f.address.to_string()).collect();
-    let mut found: Vec<String> =
-        ingress.iter().flat_map(|rule| &rule.remotes).map(|net| net.addr().to_string()).collect();
+    let (ingress, egress): (Vec<_>, Vec<_>) =
+        port.rules.iter().partition(|rule| rule.direction == RuleDirection::Ingress);
+    let [group] = one.groups[..] else { panic!("{one:?}") };
+    assert_eq!(two.groups, [group]);
+    assert!(ingress.iter().all(|rule| rule.protocol == Protocol::Any && rule.remote == driver::Remote::Group(group)));
+    assert_eq!((ingress.len(), egress.len()), (2, 2));
+
+    let tracker = cell.tracker().await;
+    let both = [&one, &two].into_iter().flat_map(|port| &port.fixed_ips);
+    let mut expected: Vec<ipnet::IpNet> = both.map(|fixed| fixed.address.into()).collect();
     expected.sort();
-    found.sort();
-    assert_eq!(found, expected);
-    assert!(ingress.iter().all(|rule| rule.protocol == Protocol::Any && !rule.remote_any));
-    assert_eq!(port.rules.len() - ingress.len(), 2);
+    assert_eq!(tracker.members(group), expected);
+    assert_eq!(tracker.nodes_naming(group).map(|node| &**node).collect::<Vec<_>>(), [NODE, "node-2"]);
 }
 
 #[tokio::test]
-async fn a_tracker_names_the_places_that_a_commit_touches() {
+async fn a_tracker_names_what_a_commit_touches() {
     let cell = cell().await;
     let me = who("p1");
     let network = cell.network(&me, "n").await;
     let subnet = cell.subnet(&me, network.id, "10.1.0.0/24").await;
-    cell.server(&me, network.id, "node-1").await;
-    let (gone, _) = cell.server(&me, network.id, "node-2").await;
+    let (_, first) = cell.server(&me, network.id, "node-1").await;
+    let (gone, second) = cell.server(&me, network.id, "node-2").await;
+    let [group] = first.groups[..] else { panic!("{first:?}") };
     let (mut tracker, mut revision) =
         cell.cloud.read(|reader| Ok((Tracker::open(reader)?, reader.revision()))).await.unwrap();
-    assert_eq!(tracker.places().len(), 2);
-    let place = |node: &str| (network.id, node.to_owned());
+    let all = tracker.all_on("node-1");
+    assert_eq!((all.networks, all.ports, all.groups), ([network.id].into(), [first.id].into(), [group].into()));
     let mut watch = cell.cloud.view().store().watch(&KeyRange::all(), revision).await.unwrap();
     let mut next = async |tracker: &mut Tracker| {
-        let mut affected = affected::Affected::default();
+        let mut affected = Affected::default();
         let head = cell.cloud.view().store().head().await.unwrap();
         while revision < head {
             for batch in watch.next().await.unwrap() {
@@ -354,31 +366,81 @@ async fn a_tracker_names_the_places_that_a_commit_touches() {
         }
         affected
     };
+    let on = |node: &str, parts: Parts| (Arc::from(node), parts);
 
-    cell.server(&me, network.id, "node-3").await;
+    // The order that builds the guest describes its port; its group is another matter.
+    let (_, third) = cell.server(&me, network.id, "node-3").await;
     let affected = next(&mut tracker).await;
-    assert_eq!(affected.own, [place("node-3")].into());
-    assert_eq!(affected.members, [place("node-1"), place("node-2")].into());
+    let named = Parts { groups: [group].into(), ..Parts::default() };
+    assert_eq!(affected, Affected { nodes: [on("node-3", named)].into(), members: [group].into() });
 
     // A port without a node is a member of its group all the same, and changes nothing else.
     let port = cell.port(&me, network.id).await.unwrap();
     let affected = next(&mut tracker).await;
-    assert!(affected.own.is_empty());
-    assert_eq!(affected.members.len(), 3);
-    let rename = port::Change { name: Some("x".into()), ..port::Change::default() };
-    cell.cloud.decide(&me, |plan| port::update(plan, port.id, rename.clone())).await.unwrap();
+    assert_eq!(affected, Affected { members: [group].into(), ..Affected::default() });
+    assert_eq!(tracker.nodes_naming(group).count(), 3);
+    assert_eq!(tracker.members(group).len(), 4);
+    let rename = |id| {
+        let rename = port::Change { name: Some("x".into()), ..port::Change::default() };
+        cell.cloud.decide(&me, move |plan| port::update(plan, id, rename.clone()))
+    };
+    rename(port.id).await.unwrap();
     assert!(next(&mut tracker).await.is_empty());
+    rename(second.id).await.unwrap();
+    let renamed = Parts { ports: [second.id].into(), ..Parts::default() };
+    assert_eq!(next(&mut tracker).await, Affected { nodes: [on("node-2", renamed)].into(), ..Affected::default() });
 
+    // The order that removes the guest takes its port along.
     let (release, _) = cell.cloud.read(|reader| release_ports(reader, gone)).await.unwrap();
     cell.cloud.view().store().commit(release).await.unwrap();
     let affected = next(&mut tracker).await;
-    assert_eq!(affected.own, [place("node-2")].into());
-    assert_eq!(affected.members, [place("node-1"), place("node-3")].into());
-    assert!(cell.state(network.id, "node-2").await.is_none());
+    let unnamed = Parts { unnamed: [group].into(), ..Parts::default() };
+    assert_eq!(affected, Affected { nodes: [on("node-2", unnamed)].into(), members: [group].into() });
+    assert_eq!(tracker.all_on("node-2"), Parts::default());
 
     let change = subnet::Change { dhcp: Some(false), ..subnet::Change::default() };
     cell.cloud.decide(&me, |plan| subnet::update(plan, subnet.id, change.clone())).await.unwrap();
-    assert_eq!(next(&mut tracker).await.own, [place("node-1"), place("node-3")].into());
+    let both = |port| Parts { networks: [network.id].into(), ports: [port].into(), ..Parts::default() };
+    let nodes = [on("node-1", both(first.id)), on("node-3", both(third.id))];
+    assert_eq!(next(&mut tracker).await, Affected { nodes: nodes.into(), ..Affected::default() });
+}
+
+#[tokio::test]
+async fn a_rule_that_names_another_group_makes_it_known_where_its_ports_are() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    cell.subnet(&me, network.id, "10.1.0.0/24").await;
+    let (_, port) = cell.server(&me, network.id, "node-1").await;
+    let [default] = port.groups[..] else { panic!("{port:?}") };
+    let other = cell.cloud.decide(&me, |plan| group::create(plan, "one".into(), String::new(), None)).await.unwrap();
+    let (mut tracker, revision) =
+        cell.cloud.read(|reader| Ok((Tracker::open(reader)?, reader.revision()))).await.unwrap();
+    let mut watch = cell.cloud.view().store().watch(&KeyRange::all(), revision).await.unwrap();
+    let rule = group::NewRule {
+        group: default,
+        direction: RuleDirection::Ingress,
+        ipv6: false,
+        protocol: None,
+        port_min: None,
+        port_max: None,
+        remote: Remote::Group(other.id),
+        description: String::new(),
+    };
+    let added = cell.cloud.decide(&me, |plan| group::add_rules(plan, default, vec![rule.clone()])).await.unwrap();
+    let mut next = async |tracker: &mut Tracker| {
+        let mut affected = Affected::default();
+        for batch in watch.next().await.unwrap() {
+            affected.merge(tracker.apply(&batch));
+        }
+        affected.nodes.remove("node-1").unwrap()
+    };
+    let parts = next(&mut tracker).await;
+    assert_eq!(parts, Parts { ports: [port.id].into(), groups: [other.id].into(), ..Parts::default() });
+    assert_eq!(tracker.all_on("node-1").groups, [default, other.id].into());
+    cell.cloud.decide(&me, |plan| group::delete_rule(plan, added[0].id)).await.unwrap();
+    let parts = next(&mut tracker).await;
+    assert_eq!(parts, Parts { ports: [port.id].into(), unnamed: [other.id].into(), ..Parts::default() });
 }
 
 #[tokio::test]

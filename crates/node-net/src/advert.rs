@@ -39,7 +39,7 @@ pub(crate) struct Advert {
 /// All advertisements of a network, one for each sender.
 pub(crate) fn adverts(plan: &Plan<'_>) -> Vec<Advert> {
     let mut adverts: Vec<Advert> = Vec::new();
-    for subnet in plan.state.subnets.iter().filter(|subnet| subnet.dhcp) {
+    for subnet in plan.spec.subnets.iter().filter(|subnet| subnet.dhcp) {
         let IpNet::V6(prefix) = subnet.cidr else { continue };
         let (from, router) = match plan.gateway(subnet) {
             Some(Gateway::Leg(_, leg)) => (leg.mac, true),
@@ -53,7 +53,7 @@ pub(crate) fn adverts(plan: &Plan<'_>) -> Vec<Advert> {
         let advert = match adverts.iter_mut().find(|advert| advert.from == from) {
             Some(advert) => advert,
             None => {
-                let mtu = plan.state.mtu;
+                let mtu = plan.spec.mtu;
                 adverts.push(Advert { from, router: false, mtu, prefixes: Vec::new(), dns: Vec::new() });
                 adverts.last_mut().expect("it was pushed in the line above")
             }
@@ -131,7 +131,7 @@ pub(crate) fn gateways(plan: &Plan<'_>) -> Vec<Gratuitous> {
         Gateway::Leg(IpAddr::V4(address), leg) => Some(Gratuitous { mac: leg.mac, address }),
         Gateway::Bridge(IpAddr::V6(_)) | Gateway::Leg(IpAddr::V6(_), _) => None,
     };
-    plan.state.subnets.iter().filter_map(|subnet| plan.gateway(subnet)).filter_map(of_subnet).collect()
+    plan.spec.subnets.iter().filter_map(|subnet| plan.gateway(subnet)).filter_map(of_subnet).collect()
 }
 
 impl Gratuitous {

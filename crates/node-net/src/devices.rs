@@ -92,7 +92,7 @@ fn addresses(device: &str, found: &BTreeSet<(IpAddr, u8)>, wanted: impl Iterator
 /// Routes from the namespace to the subnets, which the bridge's addresses do not imply: they are single ones, because
 /// a subnet need not have any address of the node in it. `found` has those of one family.
 pub(crate) fn routes(plan: &Plan<'_>, v6: bool, found: &[Route]) -> Vec<String> {
-    let cidrs = plan.state.subnets.iter().map(|subnet| subnet.cidr).filter(|cidr| (cidr.max_prefix_len() == 128) == v6);
+    let cidrs = plan.spec.subnets.iter().map(|subnet| subnet.cidr).filter(|cidr| (cidr.max_prefix_len() == 128) == v6);
     let wanted: BTreeSet<String> = cidrs.map(shown).collect();
     let found: BTreeSet<&str> = found.iter().map(|route| route.dst.as_str()).collect();
     let gone = found.iter().filter(|route| !wanted.contains(**route));
@@ -165,7 +165,7 @@ mod tests {
         let mut found = Links::new();
         assert_eq!(create_bridge(&plan, &found).len(), 1);
         let addresses = plan.bridge_addresses().into_iter().map(|a| (a, IpNet::from(a).max_prefix_len())).collect();
-        let bridge = Link { mtu: u32::from(state.mtu), up: true, addresses, ..Link::default() };
+        let bridge = Link { mtu: u32::from(state.spec.mtu), up: true, addresses, ..Link::default() };
         found.insert(BRIDGE.into(), bridge);
         assert_eq!(create_bridge(&plan, &found), Vec::<String>::new());
         assert_eq!(configure(&plan, &found), Vec::<String>::new());

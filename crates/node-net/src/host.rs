@@ -18,7 +18,7 @@ use crate::tools::{self, Route};
 /// Makes the host's link and routes, or removes them if the plan has no host access.
 pub(crate) fn ensure(tag: &Tag, namespace: &str, plan: &Plan<'_>) -> Result<(), NetError> {
     let device = tag.host_link(plan.id());
-    if !plan.state.host_access {
+    if !plan.spec.host_access {
         return remove(&device);
     }
     let mtu = plan.device_mtu();
@@ -76,7 +76,7 @@ fn inside_settings() -> Vec<(String, &'static str)> {
 /// Refuses ranges that the host already reaches elsewhere: a route of ours would cut it off from its own network, or
 /// lead to another cell's guests.
 pub(crate) fn check_ranges(tag: &Tag, plan: &Plan<'_>) -> Result<(), NetError> {
-    if !plan.state.host_access {
+    if !plan.spec.host_access {
         return Ok(());
     }
     let device = tag.host_link(plan.id());
@@ -84,7 +84,7 @@ pub(crate) fn check_ranges(tag: &Tag, plan: &Plan<'_>) -> Result<(), NetError> {
         for route in tools::routes(None, family, &["table", "main"])? {
             let ours = route.dev.as_deref() == Some(device.as_str());
             let Some(existing) = range_of(&route).filter(|_| !ours) else { continue };
-            let hit = plan.state.subnets.iter().find(|subnet| overlap(subnet.cidr, existing));
+            let hit = plan.spec.subnets.iter().find(|subnet| overlap(subnet.cidr, existing));
             if let Some(subnet) = hit {
                 let range = subnet.cidr.to_string();
                 let route = format!("{} on {}", route.dst, route.dev.as_deref().unwrap_or("no single device"));
@@ -123,7 +123,7 @@ fn routes(plan: &Plan<'_>, device: &str) -> Result<Vec<String>, NetError> {
         [("-4", HOST_PEER_V4.into(), HOST_V4.into()), ("-6", HOST_PEER_V6.into(), HOST_V6.into())];
     for (family, peer, own) in ends {
         let of_family = |cidr: &IpNet| cidr.addr().is_ipv4() == own.is_ipv4();
-        let cidrs = plan.state.subnets.iter().map(|subnet| subnet.cidr).filter(of_family);
+        let cidrs = plan.spec.subnets.iter().map(|subnet| subnet.cidr).filter(of_family);
         let wanted: Vec<String> = cidrs.map(devices::shown).collect();
         let found = tools::routes(None, family, &["dev", device, "proto", "static"])?;
         let gone = found.iter().filter(|route| !wanted.contains(&route.dst));

@@ -61,9 +61,9 @@ impl NodeNet {
 
     /// Makes the network as described, and its services run. A description older than the last one is ignored.
     pub fn ensure(&self, state: &NetworkState) -> Result<(), NetError> {
-        let network = self.network(state.id);
+        let network = self.network(state.spec.id);
         let mut network = network.lock();
-        if network.state.as_ref().is_some_and(|known| known.revision > state.revision) {
+        if network.state.as_ref().is_some_and(|known| known.version > state.version) {
             return Ok(());
         }
         let mut next = network.next_number;
@@ -84,7 +84,7 @@ impl NodeNet {
         let namespace = self.tag.network(plan.id());
         let made = space::ensure(&namespace)?;
         if made {
-            tracing::info!(network = %plan.id(), name = plan.state.name, "made a network");
+            tracing::info!(network = %plan.id(), name = plan.spec.name, "made a network");
             // What served the network before has sockets in a namespace that is gone.
             network.current = None;
             network.rules = None;
@@ -254,7 +254,7 @@ fn open_tap(namespace: &str, planned: &PlannedPort<'_>, port: PortId) -> Result<
 
 /// Settings of a network's namespace, all of which may be written again at any time.
 fn settings(plan: &Plan<'_>) -> Vec<(String, &'static str)> {
-    let forward = if plan.state.host_access { "1" } else { "0" };
+    let forward = if plan.spec.host_access { "1" } else { "0" };
     let values = [
         // Without these two, rules that need a connection's state would not see bridged packets at all.
         ("bridge/bridge-nf-call-iptables", "1"),
@@ -295,7 +295,7 @@ fn answers(plan: &Plan<'_>) -> Answers {
 fn lease(plan: &Plan<'_>, port: &PlannedPort<'_>) -> Option<Lease> {
     port.state.addresses.iter().find_map(|address| {
         let IpNet::V4(address) = address else { return None };
-        let mut subnets = plan.state.subnets.iter().filter(|subnet| subnet.dhcp);
+        let mut subnets = plan.spec.subnets.iter().filter(|subnet| subnet.dhcp);
         let subnet = subnets.find(|subnet| subnet.cidr.contains(&IpAddr::V4(address.addr())))?;
         let gateway = plan.gateway(subnet).map(|gateway| match gateway {
             Gateway::Bridge(address) | Gateway::Leg(address, _) => address,
@@ -310,7 +310,7 @@ fn lease(plan: &Plan<'_>, port: &PlannedPort<'_>) -> Option<Lease> {
             gateway: gateway.and_then(v4),
             dns: subnet.dns.iter().copied().filter_map(v4).collect(),
             routes: routes.collect(),
-            mtu: plan.state.mtu,
+            mtu: plan.spec.mtu,
             host_name: port.state.host_name.clone(),
         })
     })

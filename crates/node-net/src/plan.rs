@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use driver::{NetworkId, NetworkState, PortId, PortState, Subnet};
+use driver::{GroupId, GroupState, NetworkId, NetworkSpec, NetworkState, PortId, PortState, Subnet};
 use ipnet::IpNet;
 
 use crate::error::NetError;
@@ -25,7 +26,8 @@ pub(crate) const LEGS: Index = 1;
 
 /// A description with everything that follows from it.
 pub(crate) struct Plan<'a> {
-    pub(crate) state: &'a NetworkState,
+    pub(crate) spec: &'a NetworkSpec,
+    pub(crate) groups: &'a BTreeMap<GroupId, Arc<GroupState>>,
     pub(crate) bridge_mac: Mac,
     pub(crate) ports: Vec<PlannedPort<'a>>,
     pub(crate) legs: Vec<Leg>,
@@ -60,9 +62,10 @@ pub(crate) enum Gateway<'p> {
 impl<'a> Plan<'a> {
     /// Checks `state` and works out the plan. `indices` has a number for each of its ports.
     pub(crate) fn of(state: &'a NetworkState, indices: &BTreeMap<PortId, Index>) -> Result<Plan<'a>, NetError> {
-        let bad = |reason: String| NetError::Description { network: state.id, reason };
-        if state.mtu < SMALLEST_MTU {
-            return Err(bad(format!("its MTU {} is below {SMALLEST_MTU}", state.mtu)));
+        let spec = &*state.spec;
+        let bad = |reason: String| NetError::Description { network: spec.id, reason };
+        if spec.mtu < SMALLEST_MTU {
+            return Err(bad(format!("its MTU {} is below {SMALLEST_MTU}", spec.mtu)));
         }
         let mut ports = Vec::with_capacity(state.ports.len());
         for port in &state.ports {
@@ -72,17 +75,17 @@ impl<'a> Plan<'a> {
             ports.push(PlannedPort { index, tap: names::tap(port.id), mac, state: port });
         }
         ports.sort_by_key(|port| port.index);
-        let legs = legs(state, bad)?;
-        Ok(Plan { state, bridge_mac: names::bridge_mac(state.id), ports, legs })
+        let legs = legs(spec, bad)?;
+        Ok(Plan { spec, groups: &state.groups, bridge_mac: names::bridge_mac(spec.id), ports, legs })
     }
 
     pub(crate) fn id(&self) -> NetworkId {
-        self.state.id
+        self.spec.id
     }
 
     /// The MTU of devices. Guests may be told a smaller one.
     pub(crate) fn device_mtu(&self) -> u16 {
-        self.state.mtu.max(SMALLEST_DEVICE_MTU)
+        self.spec.mtu.max(SMALLEST_DEVICE_MTU)
     }
 
     /// Where `subnet`'s gateway is answered, if it has one.
@@ -102,7 +105,7 @@ impl<'a> Plan<'a> {
         match subnet.cidr {
             IpNet::V4(range) => {
                 let free = |address: &Ipv4Addr| range.contains(address) && !on_leg(IpAddr::V4(*address));
-                let given = self.state.host_address.filter(free);
+                let given = self.spec.host_address.filter(free);
                 given.map(IpAddr::V4).or(own).unwrap_or(IpAddr::V4(names::METADATA))
             }
             IpNet::V6(range) => own.unwrap_or(IpAddr::V6(self.bridge_mac.address_in(range.network()))),
@@ -113,12 +116,12 @@ impl<'a> Plan<'a> {
     pub(crate) fn bridge_addresses(&self) -> Vec<IpAddr> {
         // The metadata address first: the kernel takes the first one as source where nothing else decides.
         let mut addresses = vec![IpAddr::V4(names::METADATA)];
-        for subnet in &self.state.subnets {
+        for subnet in &self.spec.subnets {
             match self.gateway(subnet) {
                 Some(Gateway::Bridge(address)) => addresses.push(address),
                 Some(Gateway::Leg(..)) | None => {}
             }
-            if self.state.host_access {
+            if self.spec.host_access {
                 addresses.push(self.host_seen_as(subnet));
             }
         }
@@ -128,7 +131,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn legs(state: &NetworkState, bad: impl Fn(String) -> NetError) -> Result<Vec<Leg>, NetError> {
+fn legs(state: &NetworkSpec, bad: impl Fn(String) -> NetError) -> Result<Vec<Leg>, NetError> {
     let mut legs: BTreeMap<(String, Mac), Leg> = BTreeMap::new();
     for leg in &state.routers {
         let mac = Mac::parse(&leg.mac)
@@ -154,7 +157,7 @@ fn legs(state: &NetworkState, bad: impl Fn(String) -> NetError) -> Result<Vec<Le
 pub(crate) fn number_ports(
     before: &BTreeMap<PortId, Index>,
     next: &mut Index,
-    ports: &[PortState],
+    ports: &[Arc<PortState>],
 ) -> BTreeMap<PortId, Index> {
     let mut ids: Vec<PortId> = ports.iter().map(|port| port.id).collect();
     ids.sort_unstable();

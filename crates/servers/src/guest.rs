@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use driver::NetworkState;
-use networks::{NetworkId, Port};
+use driver::NetworkSpec;
+use driver::network::PackedMembers;
+use ipnet::IpNet;
+use networks::node::Describer;
+use networks::{GroupId, NetworkId, Port, PortId};
 use proto::agent::v1 as wire;
-use store::{Reader, Record};
+use store::{Reader, Record, Revision};
 
 use crate::metadata;
 use crate::server::{Server, ServerId};
@@ -26,27 +29,61 @@ pub enum GuestError {
     Damaged(#[from] store::DecodeError),
 }
 
-/// The order to build `server` on `node`.
-pub fn build(reader: &Reader<'_>, id: ServerId, node: &str) -> Result<wire::Build, GuestError> {
+/// The order to build the server: it brings along what the node must know of its networks and its own ports.
+pub fn build(reader: &Reader<'_>, id: ServerId) -> Result<wire::Build, GuestError> {
     let (server, _) = reader.get::<Server>(&id)?.ok_or(GuestError::Gone(id))?;
     let ports = ports_of(reader, id)?;
     let user_data = user_data(reader, &server)?;
     let subnets = metadata::subnets_of(reader, &ports)?;
+    let documents = metadata::documents(&server, &ports, &subnets, &user_data);
     let spec = spec(reader, &server, &ports, &subnets, user_data)?;
+    let mut describer = Describer::new(reader);
     let places: BTreeSet<NetworkId> = ports.iter().map(|port| port.network).collect();
-    let networks = places.into_iter().map(|network| network_on(reader, network, node));
+    let networks = places.into_iter().map(|network| network_on_wire(reader, &mut describer, network));
     let networks = networks.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-    Ok(wire::Build { spec: Some(spec), networks })
+    let mut described = Vec::with_capacity(ports.len());
+    for port in &ports {
+        described.extend(describer.port(port, documents.clone())?.map(|port| port_to_wire(reader, port)));
+    }
+    Ok(wire::Build { spec: Some(spec), networks, ports: described })
 }
 
-/// A network as it must be on `node`, for the wire; nothing if no port there needs it.
-pub fn network_on(
+/// Networks and ports as they must be on their node, for the wire. What is gone is left out.
+pub fn described(
     reader: &Reader<'_>,
+    networks: &BTreeSet<NetworkId>,
+    ports: &[PortId],
+) -> Result<(Vec<wire::NetworkState>, Vec<wire::PortState>), GuestError> {
+    let mut describer = Describer::new(reader);
+    let networks = networks.iter().map(|network| network_on_wire(reader, &mut describer, *network));
+    let networks = networks.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    let mut described = Vec::with_capacity(ports.len());
+    for id in ports {
+        let Some((port, _)) = reader.get::<Port>(id)? else { continue };
+        let documents = documents_of(reader, &port);
+        described.extend(describer.port(&port, documents)?.map(|port| port_to_wire(reader, port)));
+    }
+    Ok((networks, described))
+}
+
+/// The members of a group as of `revision`, for the wire.
+pub fn group_to_wire(id: GroupId, revision: Revision, members: &[IpNet]) -> wire::GroupState {
+    let PackedMembers { hosts_v4, hosts_v6, ranges } = PackedMembers::of(members);
+    wire::GroupState {
+        id: bytes(id.as_uuid()),
+        revision: revision.as_u64(),
+        hosts_v4: hosts_v4.into(),
+        hosts_v6: hosts_v6.into(),
+        ranges,
+    }
+}
+
+fn network_on_wire(
+    reader: &Reader<'_>,
+    describer: &mut Describer<'_>,
     network: NetworkId,
-    node: &str,
 ) -> Result<Option<wire::NetworkState>, GuestError> {
-    let state = networks::node::node_state(reader, network, node, |port| documents_of(reader, port))?;
-    Ok(state.map(network_to_wire))
+    Ok(describer.network(network)?.map(|network| network_to_wire(reader, network)))
 }
 
 /// The ports of a server.
@@ -110,18 +147,16 @@ fn spec(
         network_data: metadata::network_data(ports, subnets).to_string(),
         user_data,
         config_drive: server.config_drive || ports.is_empty(),
-        resume_after_boot: false,
     })
 }
 
-fn network_to_wire(state: NetworkState) -> wire::NetworkState {
+fn network_to_wire(reader: &Reader<'_>, state: NetworkSpec) -> wire::NetworkState {
     wire::NetworkState {
         id: bytes(state.id.as_uuid()),
-        revision: state.revision,
+        revision: reader.revision().as_u64(),
         name: state.name,
         mtu: u32::from(state.mtu),
         subnets: state.subnets.into_iter().map(subnet_to_wire).collect(),
-        ports: state.ports.into_iter().map(port_to_wire).collect(),
         routers: state
             .routers
             .into_iter()
@@ -146,9 +181,11 @@ fn subnet_to_wire(subnet: driver::Subnet) -> wire::SubnetState {
     }
 }
 
-fn port_to_wire(port: driver::PortState) -> wire::PortState {
+fn port_to_wire(reader: &Reader<'_>, port: driver::PortState) -> wire::PortState {
     wire::PortState {
         id: bytes(port.id.as_uuid()),
+        network: bytes(port.network.as_uuid()),
+        revision: reader.revision().as_u64(),
         guest: bytes(port.guest.as_uuid()),
         mac: port.mac,
         addresses: port.addresses.iter().map(ToString::to_string).collect(),
@@ -183,7 +220,10 @@ fn rule_to_wire(rule: driver::Rule) -> wire::Rule {
         },
         ipv6: rule.ipv6,
         protocol,
-        remotes: rule.remotes.iter().map(ToString::to_string).collect(),
-        remote_any: rule.remote_any,
+        remote: match rule.remote {
+            driver::Remote::Any => None,
+            driver::Remote::Prefix(prefix) => Some(wire::rule::Remote::Prefix(prefix.to_string())),
+            driver::Remote::Group(group) => Some(wire::rule::Remote::Group(bytes(group.as_uuid()))),
+        },
     }
 }

@@ -1,7 +1,7 @@
 //! Servers: what they are, what may be asked of them, and the workflows that do it.
 //!
 //! - [`server`], [`flavor`], [`action`]: what is kept. [`stored`]: how.
-//! - [`keypair`], [`group`]: what servers refer to. [`aggregate`]: hosts put together. [`host`], [`limits`]: what an
+//! - [`list`]: servers in the order of lists. [`keypair`], [`group`]: what servers refer to. [`aggregate`]: hosts put together. [`host`], [`limits`]: what an
 //!   administrator sets for a host and for a project.
 //! - [`accept`]: what a tenant asks becomes a record, a claim on quota and a work, in one commit.
 //! - [`workflow`]: boot, delete, power, snapshot: lists of steps for the coordinator.
@@ -20,6 +20,7 @@ pub mod guest;
 pub mod host;
 pub mod keypair;
 pub mod limits;
+pub mod list;
 pub mod metadata;
 pub mod nodes;
 pub mod push;
@@ -39,8 +40,6 @@ pub use stored::UserData;
 use bytes::Bytes;
 use store::{Index, Key, Record};
 
-/// Finds servers by project.
-pub const BY_PROJECT: &str = "server by project";
 /// Finds servers by node.
 pub const BY_NODE: &str = "server by node";
 /// Finds servers by server group.
@@ -53,9 +52,6 @@ pub fn indexes() -> Vec<Index> {
     fn server(bytes: &Bytes, term: impl Fn(Server) -> Option<String>) -> Vec<String> {
         Server::decode(bytes).ok().and_then(term).into_iter().collect()
     }
-    fn project(_: &Key, bytes: &Bytes) -> Vec<String> {
-        server(bytes, |server| Some(server.project.to_string()))
-    }
     fn node(_: &Key, bytes: &Bytes) -> Vec<String> {
         server(bytes, |server| server.node)
     }
@@ -66,7 +62,7 @@ pub fn indexes() -> Vec<Index> {
         key.to_text().rsplit_once('/').map(|(_, request)| request.to_owned()).into_iter().collect()
     }
     vec![
-        Index::new(BY_PROJECT, Server::TABLE, project),
+        Index::new(list::BY_AGE, Server::TABLE, list::terms),
         Index::new(BY_NODE, Server::TABLE, node),
         Index::new(BY_GROUP, Server::TABLE, group),
         Index::new(BY_REQUEST, Action::TABLE, request),

@@ -25,7 +25,6 @@ pub(super) fn put(spec: &GuestSpec) -> stored::GuestSpec {
         network_data: spec.network_data.clone(),
         user_data: Bytes::copy_from_slice(&spec.user_data),
         config_drive: spec.config_drive,
-        resume_after_boot: spec.resume_after_boot,
     }
 }
 
@@ -47,7 +46,6 @@ pub(super) fn take(spec: stored::GuestSpec) -> Result<GuestSpec> {
         network_data: spec.network_data,
         user_data: spec.user_data.into(),
         config_drive: spec.config_drive,
-        resume_after_boot: spec.resume_after_boot,
     })
 }
 

@@ -1,40 +1,62 @@
 //! What a network is, as the log stores it.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use driver::network::PackedMembers;
 use driver::network::RouterLeg;
-use driver::{Direction, GuestId, NetworkId, NetworkState, PortId, PortState, Protocol, Rule, Subnet};
+use driver::{
+    Direction, GroupId, GroupState, GuestId, NetworkId, NetworkSpec, PortId, PortState, Protocol, Remote, Rule, Subnet,
+};
 use proto::agent::state::v1 as stored;
 
 use super::{CodecError, Result, put_id, take_id};
+use crate::described::Told;
 
-pub(super) fn put(network: &NetworkState) -> stored::Network {
+pub(super) fn put(told: &Told<NetworkSpec>) -> stored::Network {
+    let network = &told.what;
     stored::Network {
         id: put_id(network.id.as_uuid()),
-        revision: network.revision,
+        revision: told.revision,
         name: network.name.clone(),
         mtu: network.mtu.into(),
         subnets: network.subnets.iter().map(put_subnet).collect(),
-        ports: network.ports.iter().map(put_port).collect(),
         routers: network.routers.iter().map(put_router).collect(),
         host_access: network.host_access,
         host_address: text(network.host_address.as_ref()),
     }
 }
 
-pub(super) fn take(network: stored::Network) -> Result<NetworkState> {
-    Ok(NetworkState {
+pub(super) fn take(network: stored::Network) -> Result<Told<NetworkSpec>> {
+    let what = NetworkSpec {
         id: NetworkId::from_uuid(take_id(&network.id)?),
-        revision: network.revision,
         name: network.name,
         mtu: small(network.mtu)?,
         subnets: network.subnets.into_iter().map(take_subnet).collect::<Result<_>>()?,
-        ports: network.ports.into_iter().map(take_port).collect::<Result<_>>()?,
         routers: network.routers.into_iter().map(take_router).collect::<Result<_>>()?,
         host_access: network.host_access,
         host_address: optional(&network.host_address)?,
-    })
+    };
+    Ok(Told { revision: network.revision, what: Arc::new(what) })
+}
+
+pub(super) fn put_group(told: &Told<GroupState>) -> stored::Group {
+    let PackedMembers { hosts_v4, hosts_v6, ranges } = PackedMembers::of(&told.what.members);
+    stored::Group {
+        id: put_id(told.what.id.as_uuid()),
+        revision: told.revision,
+        hosts_v4: hosts_v4.into(),
+        hosts_v6: hosts_v6.into(),
+        ranges,
+    }
+}
+
+pub(super) fn take_group(group: stored::Group) -> Result<Told<GroupState>> {
+    let stored::Group { id, revision, hosts_v4, hosts_v6, ranges } = group;
+    let packed = PackedMembers { hosts_v4: hosts_v4.into(), hosts_v6: hosts_v6.into(), ranges };
+    let members = packed.members().ok_or(CodecError("members of a group that are no addresses"))?;
+    Ok(Told { revision, what: Arc::new(GroupState { id: GroupId::from_uuid(take_id(&id)?), members }) })
 }
 
 fn put_subnet(subnet: &Subnet) -> stored::Subnet {
@@ -59,7 +81,8 @@ fn take_subnet(subnet: stored::Subnet) -> Result<Subnet> {
     })
 }
 
-fn put_port(port: &PortState) -> stored::Port {
+pub(super) fn put_port(told: &Told<PortState>) -> stored::Port {
+    let port = &told.what;
     let document = |(path, content): &(String, Vec<u8>)| stored::Document {
         path: path.clone(),
         content: Bytes::copy_from_slice(content),
@@ -74,12 +97,15 @@ fn put_port(port: &PortState) -> stored::Port {
         secured: port.secured,
         rules: port.rules.iter().map(put_rule).collect(),
         metadata: port.metadata.iter().map(document).collect(),
+        network: put_id(port.network.as_uuid()),
+        revision: told.revision,
     }
 }
 
-fn take_port(port: stored::Port) -> Result<PortState> {
-    Ok(PortState {
+pub(super) fn take_port(port: stored::Port) -> Result<Told<PortState>> {
+    let what = PortState {
         id: PortId::from_uuid(take_id(&port.id)?),
+        network: NetworkId::from_uuid(take_id(&port.network)?),
         guest: GuestId::from_uuid(take_id(&port.guest)?),
         mac: port.mac,
         addresses: parse_all(&port.addresses)?,
@@ -88,7 +114,8 @@ fn take_port(port: stored::Port) -> Result<PortState> {
         secured: port.secured,
         rules: port.rules.into_iter().map(take_rule).collect::<Result<_>>()?,
         metadata: port.metadata.into_iter().map(|file| (file.path, file.content.into())).collect(),
-    })
+    };
+    Ok(Told { revision: port.revision, what: Arc::new(what) })
 }
 
 fn put_rule(rule: &Rule) -> stored::Rule {
@@ -110,8 +137,11 @@ fn put_rule(rule: &Rule) -> stored::Rule {
         protocol: protocol.into(),
         first,
         second,
-        remotes: texts(&rule.remotes),
-        remote_any: rule.remote_any,
+        remote: match &rule.remote {
+            Remote::Any => None,
+            Remote::Prefix(prefix) => Some(stored::rule::Remote::Prefix(prefix.to_string())),
+            Remote::Group(group) => Some(stored::rule::Remote::Group(put_id(group.as_uuid()))),
+        },
     }
 }
 
@@ -135,8 +165,11 @@ fn take_rule(rule: stored::Rule) -> Result<Rule> {
         direction: if rule.egress { Direction::Egress } else { Direction::Ingress },
         ipv6: rule.ipv6,
         protocol,
-        remotes: parse_all(&rule.remotes)?,
-        remote_any: rule.remote_any,
+        remote: match rule.remote {
+            None => Remote::Any,
+            Some(stored::rule::Remote::Prefix(prefix)) => Remote::Prefix(parse(&prefix)?),
+            Some(stored::rule::Remote::Group(group)) => Remote::Group(GroupId::from_uuid(take_id(&group)?)),
+        },
     })
 }
 

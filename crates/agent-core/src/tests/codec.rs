@@ -4,13 +4,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driver::network::RouterLeg;
-use driver::{Direction, NetworkState, PortId, PortState, Protocol, Rule, Run, Subnet};
+use driver::{Direction, GroupId, GroupState, NetworkSpec, PortState, Protocol, Remote, Rule, Run, Subnet};
 use ids::uuid::Uuid;
 
-use super::model::{guest, network, spec, state_of};
-use crate::{Act, Begun, Entry, Epoch, ImageId, Life, Outcome, Reached, Step, WorkId};
+use super::model::{guest, network, network_at, port_at, spec};
+use crate::{Act, Begun, Entry, Epoch, ImageId, Life, Outcome, Reached, Step, Told, WorkId};
 
-fn full_network() -> Arc<NetworkState> {
+fn full_network() -> Told<NetworkSpec> {
+    let what = NetworkSpec {
+        subnets: vec![Subnet {
+            cidr: "fd00::/64".parse().unwrap(),
+            gateway: Some("fd00::1".parse().unwrap()),
+            dhcp: true,
+            dns: vec!["1.1.1.1".parse().unwrap()],
+            routes: vec![("10.1.0.0/16".parse().unwrap(), "10.0.0.9".parse().unwrap())],
+        }],
+        routers: vec![RouterLeg { router: "r".into(), address: "10.0.0.1/24".parse().unwrap(), mac: "aa".into() }],
+        host_access: true,
+        host_address: Some("10.0.0.2".parse().unwrap()),
+        ..(*network_at(1, 7).what).clone()
+    };
+    Told { revision: 7, what: Arc::new(what) }
+}
+
+fn group(number: u128) -> GroupId {
+    GroupId::from_uuid(Uuid::from_u128(number))
+}
+
+fn full_port() -> Told<PortState> {
     let protocols = [
         Protocol::Any,
         Protocol::Tcp(22, 65535),
@@ -19,37 +40,28 @@ fn full_network() -> Arc<NetworkState> {
         Protocol::Icmp(None, Some(255)),
         Protocol::Number(47),
     ];
-    let rules = protocols.into_iter().enumerate().map(|(at, protocol)| Rule {
+    let remotes = [Remote::Any, Remote::Prefix("10.0.0.0/8".parse().unwrap()), Remote::Group(group(4))];
+    let rules = protocols.into_iter().zip(remotes.into_iter().cycle()).enumerate();
+    let rules = rules.map(|(at, (protocol, remote))| Rule {
         direction: if at % 2 == 0 { Direction::Ingress } else { Direction::Egress },
         ipv6: at % 3 == 0,
         protocol,
-        remotes: vec!["10.0.0.0/8".parse().unwrap()],
-        remote_any: at == 1,
+        remote,
     });
-    Arc::new(NetworkState {
-        subnets: vec![Subnet {
-            cidr: "fd00::/64".parse().unwrap(),
-            gateway: Some("fd00::1".parse().unwrap()),
-            dhcp: true,
-            dns: vec!["1.1.1.1".parse().unwrap()],
-            routes: vec![("10.1.0.0/16".parse().unwrap(), "10.0.0.9".parse().unwrap())],
-        }],
-        ports: vec![PortState {
-            id: PortId::from_uuid(Uuid::from_u128(3)),
-            guest: guest(11),
-            mac: "52:54:00:00:00:01".into(),
-            addresses: vec!["10.0.0.5/24".parse().unwrap()],
-            allowed_pairs: vec!["10.0.0.6/32".parse().unwrap()],
-            host_name: "g".into(),
-            secured: true,
-            rules: rules.collect(),
-            metadata: vec![("latest/x".into(), vec![0, 255])],
-        }],
-        routers: vec![RouterLeg { router: "r".into(), address: "10.0.0.1/24".parse().unwrap(), mac: "aa".into() }],
-        host_access: true,
-        host_address: Some("10.0.0.2".parse().unwrap()),
-        ..(*state_of(1, 7)).clone()
-    })
+    let what = PortState {
+        addresses: vec!["10.0.0.5/24".parse().unwrap()],
+        allowed_pairs: vec!["10.0.0.6/32".parse().unwrap()],
+        rules: rules.collect(),
+        metadata: vec![("latest/x".into(), vec![0, 255])],
+        ..(*port_at(11, 8, "g").what).clone()
+    };
+    Told { revision: 8, what: Arc::new(what) }
+}
+
+fn full_group() -> Told<GroupState> {
+    let members = ["10.0.0.5/32", "10.1.0.0/16", "10.2.0.9/32", "fd00::/64", "fd00::1/128"];
+    let members = members.into_iter().map(|member| member.parse().unwrap()).collect();
+    Told { revision: 9, what: Arc::new(GroupState { id: group(4), members }) }
 }
 
 #[test]
@@ -64,7 +76,7 @@ fn every_entry_survives_its_bytes() {
         Outcome::Abandoned { reason: "a".into() },
     ];
     let acts = [
-        Act::Build(spec(11, true)),
+        Act::Build(spec(11)),
         Act::Destroy(vec![network(1), network(2)]),
         Act::Start,
         Act::Stop(None),
@@ -79,13 +91,16 @@ fn every_entry_survives_its_bytes() {
         Entry::Boot("b".into()),
         Entry::Counters { floor: 4, run },
         Entry::Network(full_network()),
+        Entry::Port(full_port()),
+        Entry::Group(full_group()),
+        Entry::GroupGone(group(4)),
         Entry::Seen { work, epoch: Epoch(2), created: 1, floor: 1 },
         Entry::RunRaised { guest: guest(1), run },
         Entry::Undoing { guest: guest(1), reason: "r".into() },
         Entry::RunEnded { guest: guest(1), run, cause: cause.clone() },
         Entry::Reported { guest: guest(1), run },
-        Entry::Guest { spec: spec(11, false), run, life: Life::Paused, news: Some((run, cause)) },
-        Entry::Guest { spec: spec(11, false), run, life: Life::Stopped, news: None },
+        Entry::Guest { spec: spec(11), run, life: Life::Paused, news: Some((run, cause)) },
+        Entry::Guest { spec: spec(11), run, life: Life::Stopped, news: None },
     ];
     entries.extend(outcomes.iter().map(|outcome| Entry::Ended {
         work,
@@ -107,6 +122,7 @@ fn every_entry_survives_its_bytes() {
             act,
             run,
             networks: vec![full_network()],
+            ports: vec![full_port()],
         })
     }));
     for entry in entries {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use driver::{
-    DriverError, Found, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkState, Nic, Observed, PortId, Run,
-    StopCause,
+    DriverError, Found, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkSpec, Nic, Observed, PortId,
+    PortState, Run, StopCause,
 };
 use ids::uuid::Uuid;
 use world::Mono;
 
 use crate::{
-    Act, Answer, AppendId, Core, Effect, Entry, Epoch, Input, Note, Op, Order, Refusal, State, Step, Ticket, WorkId,
+    Act, Answer, AppendId, Core, Effect, Entry, Epoch, Input, Note, Op, Order, Refusal, State, Step, Ticket, Told,
+    WorkId,
 };
 
 pub(super) fn guest(number: u128) -> GuestId {
@@ -23,7 +24,7 @@ pub(super) fn network(number: u128) -> NetworkId {
 }
 
 /// Guest `number` on network `number / 10`.
-pub(super) fn spec(number: u128, resume: bool) -> Arc<GuestSpec> {
+pub(super) fn spec(number: u128) -> Arc<GuestSpec> {
     Arc::new(GuestSpec {
         id: guest(number),
         name: format!("g{number}"),
@@ -41,26 +42,46 @@ pub(super) fn spec(number: u128, resume: bool) -> Arc<GuestSpec> {
         network_data: "{}".into(),
         user_data: vec![1, 2],
         config_drive: true,
-        resume_after_boot: resume,
     })
 }
 
-pub(super) fn state_of(number: u128, revision: u64) -> Arc<NetworkState> {
-    Arc::new(NetworkState {
+pub(super) fn network_at(number: u128, revision: u64) -> Told<NetworkSpec> {
+    let what = NetworkSpec {
         id: network(number),
-        revision,
         name: format!("n{number}"),
         mtu: 1500,
         subnets: Vec::new(),
-        ports: Vec::new(),
         routers: Vec::new(),
         host_access: false,
         host_address: None,
-    })
+    };
+    Told { revision, what: Arc::new(what) }
+}
+
+/// The port of guest `number`, called `name` in DHCP.
+pub(super) fn port_at(number: u128, revision: u64, name: &str) -> Told<PortState> {
+    let what = PortState {
+        id: PortId::from_uuid(Uuid::from_u128(number)),
+        network: network(number / 10),
+        guest: guest(number),
+        mac: "52:54:00:00:00:01".into(),
+        addresses: Vec::new(),
+        allowed_pairs: Vec::new(),
+        host_name: name.into(),
+        secured: true,
+        rules: Vec::new(),
+        metadata: Vec::new(),
+    };
+    Told { revision, what: Arc::new(what) }
 }
 
 pub(super) fn order(work: u128, epoch: u64, step: u32, number: u128, act: Act) -> Order {
-    let networks = if matches!(act, Act::Build(_)) { vec![state_of(number / 10, u64::from(step))] } else { Vec::new() };
+    let (networks, ports) = match act {
+        Act::Build(_) => (vec![network_at(number / 10, step.into())], vec![port_at(number, step.into(), "")]),
+        Act::Destroy(_) | Act::Start | Act::Stop(_) | Act::Reboot(_) | Act::Pause | Act::Unpause | Act::Snapshot(_) => {
+            (Vec::new(), Vec::new())
+        }
+    };
     Order {
         work: WorkId::from_uuid(Uuid::from_u128(work)),
         epoch: Epoch(epoch),
@@ -70,6 +91,7 @@ pub(super) fn order(work: u128, epoch: u64, step: u32, number: u128, act: Act) -
         guest: guest(number),
         act,
         networks,
+        ports,
     }
 }
 
@@ -77,12 +99,15 @@ pub(super) fn order(work: u128, epoch: u64, step: u32, number: u128, act: Act) -
 #[derive(Default)]
 pub(super) struct Machine {
     pub(super) guests: BTreeMap<GuestId, Observed>,
-    pub(super) networks: BTreeMap<NetworkId, u64>,
+    /// What DHCP calls the ports that each network has.
+    pub(super) networks: BTreeMap<NetworkId, BTreeMap<PortId, String>>,
     pub(super) started: BTreeSet<(GuestId, Run)>,
     pub(super) ran_twice: Vec<(GuestId, Run)>,
     pub(super) uploads: usize,
     /// The next calls of an operation, by its name, fail so.
     pub(super) faults: BTreeMap<&'static str, VecDeque<DriverError>>,
+    /// The next calls of an operation are done, and then said to have failed so.
+    pub(super) late: BTreeMap<&'static str, VecDeque<DriverError>>,
 }
 
 fn name(op: &Op) -> &'static str {
@@ -103,11 +128,17 @@ impl Machine {
         if let Some(error) = self.faults.get_mut(name(op)).and_then(VecDeque::pop_front) {
             return Err(error);
         }
+        let told = self.late.get_mut(name(op)).and_then(VecDeque::pop_front);
         match op {
-            Op::Network(state) => drop(self.networks.insert(state.id, state.revision)),
+            Op::Network(state) => {
+                let ports = state.ports.iter().map(|port| (port.id, port.host_name.clone())).collect();
+                self.networks.insert(state.spec.id, ports);
+            }
             Op::NoNetwork(id) => drop(self.networks.remove(id)),
             Op::Prepare(spec) => {
-                assert!(spec.nics.iter().all(|nic| self.networks.contains_key(&nic.network)), "networks come first");
+                let plugged =
+                    |nic: &Nic| self.networks.get(&nic.network).is_some_and(|ports| ports.contains_key(&nic.port));
+                assert!(spec.nics.iter().all(plugged), "networks and ports come first");
                 self.guests.entry(spec.id).or_insert(Observed::Stopped);
             }
             Op::Run(spec, run) => {
@@ -138,7 +169,7 @@ impl Machine {
             Op::Absent(id) => drop(self.guests.remove(id)),
             Op::Snapshot(..) => self.uploads += 1,
         }
-        Ok(())
+        told.map_or(Ok(()), Err)
     }
 }
 
@@ -148,13 +179,15 @@ pub(super) struct World {
     pub(super) machine: Machine,
     now: Mono,
     boot: String,
+    /// Whether guests come back after a boot.
+    pub(super) resume: bool,
     /// What a crash leaves of the log.
     pub(super) log: Vec<Entry>,
     effects: VecDeque<Effect>,
     wake: Option<Mono>,
     pub(super) disk_full: bool,
     pub(super) answers: BTreeMap<Ticket, Answer>,
-    pub(super) applied: Vec<Result<(), Refusal>>,
+    pub(super) applied: Vec<Result<Vec<PortId>, Refusal>>,
     pub(super) reports: Vec<Note>,
     /// Whether reports are taken note of at once.
     pub(super) acknowledge: bool,
@@ -167,12 +200,13 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> World {
         let mut out = Vec::new();
-        let core = Core::open(Mono::START, State::default(), "b1", &mut out);
+        let core = Core::open(Mono::START, State::default(), "b1", false, &mut out);
         World {
             core,
             machine: Machine::default(),
             now: Mono::START,
             boot: "b1".into(),
+            resume: false,
             log: Vec::new(),
             effects: out.into(),
             wake: None,
@@ -229,6 +263,10 @@ impl World {
                 let found = self.machine.guests.iter();
                 let found = found.map(|(guest, observed)| Found { guest: *guest, observed: *observed }).collect();
                 self.feed(Input::Found(Ok(found)));
+            }
+            Effect::Look(id, guest) => {
+                let seen = self.machine.guests.get(&guest).copied();
+                self.feed(Input::Looked(id, Ok(seen)));
             }
             Effect::Reply(ticket, answer) => {
                 let (work, step) = self.tickets[&ticket];
@@ -309,7 +347,7 @@ impl World {
         state.live().iter().for_each(|entry| again.apply(entry));
         assert_eq!(state, again, "a rewritten log says the same");
         let mut out = Vec::new();
-        self.core = Core::open(self.now, state, &self.boot, &mut out);
+        self.core = Core::open(self.now, state, &self.boot, self.resume, &mut out);
         self.effects = out.into();
         self.wake = None;
         self.answers.clear();

@@ -50,7 +50,7 @@ fn play(world: &mut World, orders: &[Order], crashes: &[usize], kind: Crash) -> 
 }
 
 fn story() -> Vec<Order> {
-    let build = |number| Act::Build(spec(number, false));
+    let build = |number| Act::Build(spec(number));
     vec![
         order(1, 1, 1, 11, build(11)),
         order(2, 1, 2, 12, build(12)),
@@ -90,7 +90,7 @@ fn an_undone_build_leaves_nothing_wherever_it_crashes() {
         let mut world = World::new();
         let refused = driver::DriverError::Refused("no such image".into());
         world.machine.faults.insert("prepare", std::iter::repeat_n(refused, 3).collect());
-        let answers = play(&mut world, &[order(1, 1, 1, 11, Act::Build(spec(11, false)))], &[at], kind);
+        let answers = play(&mut world, &[order(1, 1, 1, 11, Act::Build(spec(11)))], &[at], kind);
         assert_eq!(answers, [Err(Refusal::No("no such image".into()))], "crash at {at}, {kind:?}");
         assert!(world.machine.guests.is_empty() && world.machine.networks.is_empty(), "crash at {at}, {kind:?}");
     }
@@ -104,8 +104,9 @@ proptest! {
     fn any_crashes(mut crashes in proptest::collection::vec(1usize..120, 0..8), kind in prop_oneof![Just(Crash::Kill), Just(Crash::Torn), Just(Crash::Power)], resume in any::<bool>()) {
         crashes.sort_unstable();
         let mut world = World::new();
+        world.resume = resume;
         let orders = [
-            order(1, 1, 1, 11, Act::Build(spec(11, resume))),
+            order(1, 1, 1, 11, Act::Build(spec(11))),
             order(2, 1, 1, 11, Act::Stop(None)),
             order(3, 1, 1, 11, Act::Start),
             order(4, 1, 1, 11, Act::Snapshot(crate::ImageId::from_uuid(ids::uuid::Uuid::from_u128(5)))),
@@ -170,7 +171,7 @@ proptest! {
         let lane = |number: u32, stays: bool| {
             let (work, number) = (u128::from(number) * 10, u128::from(number));
             let mut orders = vec![
-                order(work, 1, 1 + u32::try_from(number).unwrap(), number, Act::Build(spec(number, false))),
+                order(work, 1, 1 + u32::try_from(number).unwrap(), number, Act::Build(spec(number))),
                 order(work + 1, 1, 1, number, Act::Reboot(None)),
             ];
             if !stays {
@@ -183,7 +184,9 @@ proptest! {
         let state = world.core.state();
         prop_assert_eq!(state.guests.keys().collect::<Vec<_>>(), world.machine.guests.keys().collect::<Vec<_>>());
         prop_assert_eq!(world.machine.networks.len(), usize::from(!world.machine.guests.is_empty()));
-        prop_assert_eq!(state.networks.len(), world.machine.networks.len());
+        prop_assert_eq!(state.described.networks.len(), world.machine.networks.len());
+        let ports: usize = world.machine.networks.values().map(std::collections::BTreeMap::len).sum();
+        prop_assert_eq!(ports, world.machine.guests.len());
         prop_assert!(world.core.is_idle());
     }
 }

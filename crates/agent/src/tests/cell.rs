@@ -14,7 +14,9 @@ use ids::uuid::Uuid;
 use parking_lot::Mutex;
 use pki::{Identity, Role};
 use proto::agent::v1::perform_request::Act;
-use proto::agent::v1::{Build, GuestReport, GuestSpec, ImageRef, NetworkState, Nic, PerformRequest, WorkRef};
+use proto::agent::v1::{
+    Build, GuestReport, GuestSpec, ImageRef, NetworkState, Nic, PerformRequest, PortState, WorkRef,
+};
 use proto::coordinator::v1::nodes_service_server::{NodesService, NodesServiceServer};
 use proto::coordinator::v1::{AttendRequest, AttendResponse, ReportRequest, ReportResponse};
 use proto::image::v1::blobs_service_server::{BlobsService, BlobsServiceServer};
@@ -59,7 +61,15 @@ pub(super) fn build(number: u128) -> Act {
         user_data: vec![b'#'; USER_DATA_BYTES].into(),
         ..GuestSpec::default()
     };
-    Act::Build(Build { spec: Some(spec), networks: vec![network()] })
+    let port = PortState {
+        id: id(number),
+        network: id(1),
+        revision: 1,
+        guest: id(number),
+        mac: "52:54:00:00:00:01".into(),
+        ..PortState::default()
+    };
+    Act::Build(Build { spec: Some(spec), networks: vec![network()], ports: vec![port] })
 }
 
 /// The first step of a work of its own.
@@ -124,6 +134,7 @@ impl Cell {
             name: name.to_owned(),
             endpoint: String::new(),
             boot_id: "b1".into(),
+            resume_after_boot: false,
             release: "test".into(),
             driver: self.machine.driver(name),
             peers: Arc::new(OnePeer(control.local(identity(Role::Agent, name)))),

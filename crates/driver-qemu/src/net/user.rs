@@ -30,8 +30,8 @@ impl Net for UserNet {
 
     async fn ensure(&self, network: &NetworkState) -> Result<(), DriverError> {
         let mut networks = self.networks.lock();
-        if networks.get(&network.id).is_none_or(|known| known.revision <= network.revision) {
-            networks.insert(network.id, network.clone());
+        if networks.get(&network.spec.id).is_none_or(|known| known.version <= network.version) {
+            networks.insert(network.spec.id, network.clone());
         }
         Ok(())
     }
@@ -56,9 +56,9 @@ impl Net for UserNet {
 
 /// Options that make QEMU's DHCP server give exactly the port's first IPv4 address.
 fn options(network: &NetworkState, port: PortId) -> String {
-    let addresses = network.ports.iter().find(|known| known.id == port).map_or(&[][..], |known| &known.addresses);
+    let addresses = network.ports.iter().find(|known| known.id == port).map_or(&[][..], |known| &known.addresses[..]);
     let mut out = String::new();
-    for subnet in &network.subnets {
+    for subnet in &network.spec.subnets {
         let own = addresses.iter().map(IpNet::addr).find(|address| subnet.cidr.contains(address));
         match (subnet.cidr, subnet.gateway, own) {
             (IpNet::V4(cidr), gateway, Some(IpAddr::V4(own))) if !out.contains(",net=") => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use driver::{Direction, Protocol, Rule};
+use driver::{Direction, GroupId, Protocol, Remote, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{braces, line, mark_of};
@@ -12,13 +12,14 @@ use crate::plan::{LEGS, Plan, PlannedPort};
 
 pub(super) fn table(text: &mut String, plan: &Plan<'_>) {
     line(text, format_args!("table inet mainstay {{"));
+    members(text, plan);
     for port in plan.ports.iter().filter(|port| port.state.secured) {
         group_rules(text, port);
     }
     arriving(text);
     forward(text, plan);
     input(text, plan);
-    if plan.state.host_access {
+    if plan.spec.host_access {
         translate_host(text, plan);
     }
     line(text, format_args!("}}"));
@@ -43,28 +44,58 @@ fn group_rules(text: &mut String, port: &PlannedPort<'_>) {
 /// The conditions of a rule; `None`: it matches nothing.
 fn matches_of(rule: &Rule) -> Option<String> {
     let mut parts = vec![format!("meta nfproto {}", if rule.ipv6 { "ipv6" } else { "ipv4" })];
-    if !rule.remote_any {
-        let family = if rule.ipv6 { "ip6" } else { "ip" };
-        let side = match rule.direction {
-            Direction::Ingress => "saddr",
-            Direction::Egress => "daddr",
-        };
-        parts.push(format!("{family} {side} {}", remotes(rule)?));
+    let family = if rule.ipv6 { "ip6" } else { "ip" };
+    let side = match rule.direction {
+        Direction::Ingress => "saddr",
+        Direction::Egress => "daddr",
+    };
+    match rule.remote {
+        Remote::Any => {}
+        Remote::Prefix(range) if matches!(range, IpNet::V6(_)) == rule.ipv6 => {
+            parts.push(format!("{family} {side} {}", range.trunc()));
+        }
+        Remote::Prefix(_) => return None,
+        Remote::Group(group) => parts.push(format!("{family} {side} @{}", set_name(group, rule.ipv6))),
     }
     parts.extend(protocol(rule));
     Some(parts.join(" "))
 }
 
-/// The far ends of the rule's own family, without ranges inside others: nft refuses overlaps.
-fn remotes(rule: &Rule) -> Option<String> {
+/// The members of groups that rules name, each once for all ports. A group of which nothing is known has none.
+fn members(text: &mut String, plan: &Plan<'_>) {
+    let rules = plan.ports.iter().filter(|port| port.state.secured).flat_map(|port| &port.state.rules);
+    let named: BTreeSet<(GroupId, bool)> = rules
+        .filter_map(|rule| match rule.remote {
+            Remote::Group(group) => Some((group, rule.ipv6)),
+            Remote::Any | Remote::Prefix(_) => None,
+        })
+        .collect();
+    for (group, ipv6) in named {
+        let members = plan.groups.get(&group).map_or(&[][..], |group| &group.members);
+        line(text, format_args!("  set {} {{", set_name(group, ipv6)));
+        line(text, format_args!("    type {}", if ipv6 { "ipv6_addr" } else { "ipv4_addr" }));
+        line(text, format_args!("    flags interval"));
+        if let Some(elements) = ranges(members, ipv6) {
+            line(text, format_args!("    elements = {elements}"));
+        }
+        line(text, format_args!("  }}"));
+    }
+}
+
+fn set_name(group: GroupId, ipv6: bool) -> String {
+    format!("group_v{}_{}", if ipv6 { 6 } else { 4 }, group.simple())
+}
+
+/// Those of one IP version, without ranges inside others: nft refuses overlaps.
+fn ranges(members: &[IpNet], ipv6: bool) -> Option<String> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for remote in &rule.remotes {
-        match remote.trunc() {
+    for member in members {
+        match member.trunc() {
             IpNet::V4(net) => v4.push(net),
             IpNet::V6(net) => v6.push(net),
         }
     }
-    if rule.ipv6 {
+    if ipv6 {
         let nets = Ipv6Net::aggregate(&v6);
         (!nets.is_empty()).then(|| braces(nets))
     } else {
@@ -116,7 +147,7 @@ fn forward(text: &mut String, plan: &Plan<'_>) {
     );
     line(text, format_args!("    ct direction reply ct state established accept"));
     line(text, format_args!("    ct state related accept"));
-    if plan.state.host_access {
+    if plan.spec.host_access {
         line(text, format_args!("    iifname {HOST_LINK} oifname {BRIDGE} goto from_host"));
     }
     let verdict = |port: &PlannedPort<'_>, secured: String, open: &str| {
@@ -136,7 +167,7 @@ fn forward(text: &mut String, plan: &Plan<'_>) {
         line(text, format_args!("    meta mark & 0x0000ffff vmap {}", braces(receivers)));
     }
     line(text, format_args!("  }}"));
-    if plan.state.host_access {
+    if plan.spec.host_access {
         from_host(text, plan);
     }
 }
@@ -193,7 +224,7 @@ fn input(text: &mut String, plan: &Plan<'_>) {
 fn translate_host(text: &mut String, plan: &Plan<'_>) {
     line(text, format_args!("  chain leaving {{"));
     line(text, format_args!("    type nat hook postrouting priority srcnat;"));
-    for subnet in &plan.state.subnets {
+    for subnet in &plan.spec.subnets {
         let (family, host) = match subnet.cidr {
             IpNet::V4(_) => ("ip", IpAddr::V4(HOST_V4)),
             IpNet::V6(_) => ("ip6", IpAddr::V6(HOST_V6)),

@@ -13,9 +13,10 @@ fn networks_with_the_same_range_live_side_by_side() {
     let lab = Lab::new("tw");
     let one = samples::network(30);
     let mut two = one.clone();
-    two.id = samples::network(31).id;
-    two.name = "twin".into();
+    samples::spec(&mut two).id = samples::network(31).spec.id;
+    samples::spec(&mut two).name = "twin".into();
     for port in &mut two.ports {
+        let port = std::sync::Arc::make_mut(port);
         port.id = samples::port(31, port.mac.as_bytes()[16]).id;
         port.metadata = vec![("openstack/latest/meta_data.json".into(), b"twin".to_vec())];
     }
@@ -57,12 +58,12 @@ fn a_router_joins_networks_and_goes_with_its_last_leg() {
     assert!(echoes(&mut a.connect(b.v6(), 7).unwrap()), "over IPv6 too");
     assert!(a.cannot_connect("10.213.33.1".parse::<IpAddr>().unwrap(), 80), "the router itself answers nothing");
 
-    one.routers.clone_from(&Vec::new());
-    one.revision += 1;
+    samples::spec(&mut one).routers.clone_from(&Vec::new());
+    one.version += 1;
     lab.net.ensure(&one).unwrap();
     assert!(a.cannot_connect(b.v4(), 7));
     assert!(lab.traces().iter().any(|name| name.starts_with("msr-")), "the router still has a leg");
-    lab.net.remove(two.id).unwrap();
+    lab.net.remove(two.spec.id).unwrap();
     assert!(!lab.traces().iter().any(|name| name.starts_with("msr-")), "{:?}", lab.traces());
 }
 
@@ -70,8 +71,8 @@ fn a_router_joins_networks_and_goes_with_its_last_leg() {
 fn the_host_reaches_guests_and_not_the_other_way() {
     let lab = Lab::new("ho");
     let mut network = samples::network(34);
-    network.host_access = true;
-    network.ports[0].rules = vec![
+    samples::spec(&mut network).host_access = true;
+    samples::edit(&mut network, 0).rules = vec![
         rule(Direction::Ingress, false, Protocol::Tcp(22, 22)),
         rule(Direction::Ingress, true, Protocol::Tcp(22, 22)),
         rule(Direction::Egress, false, Protocol::Any),
@@ -91,9 +92,9 @@ fn the_host_reaches_guests_and_not_the_other_way() {
     assert!(a.cannot_connect(crate::names::HOST_V4, port), "a guest reached the host");
 
     // Seen under an address of its own choice, and with the gateway on a router.
-    network.host_address = Some("10.213.34.2".parse().unwrap());
-    network.ports[0].rules.push(rule(Direction::Ingress, false, Protocol::Udp(9, 9)));
-    network.revision += 1;
+    samples::spec(&mut network).host_address = Some("10.213.34.2".parse().unwrap());
+    samples::edit(&mut network, 0).rules.push(rule(Direction::Ingress, false, Protocol::Udp(9, 9)));
+    network.version += 1;
     join(&mut network, 34, "r34");
     lab.net.ensure(&network).unwrap();
     lab.net.ensure(&network).unwrap();
@@ -105,8 +106,8 @@ fn the_host_reaches_guests_and_not_the_other_way() {
     let (at_guest, mut buffer) = (a.run(|| UdpSocket::bind("0.0.0.0:9")).unwrap(), [0u8; 8]);
     at_guest.set_read_timeout(Some(PATIENCE)).unwrap();
     for (given, seen) in [("10.213.34.2", "10.213.34.2"), ("10.213.34.1", "169.254.169.254")] {
-        network.host_address = Some(given.parse().unwrap());
-        network.revision += 1;
+        samples::spec(&mut network).host_address = Some(given.parse().unwrap());
+        network.version += 1;
         lab.net.ensure(&network).unwrap();
         // From a new port each time: a connection keeps the address under which it began.
         let at_host = UdpSocket::bind((crate::names::HOST_V4, 0)).unwrap();
@@ -117,8 +118,8 @@ fn the_host_reaches_guests_and_not_the_other_way() {
         at_host.set_read_timeout(Some(PATIENCE)).unwrap();
         at_host.recv(&mut buffer).unwrap();
     }
-    network.host_access = false;
-    network.revision += 1;
+    samples::spec(&mut network).host_access = false;
+    network.version += 1;
     lab.net.ensure(&network).unwrap();
     assert!(!lab.traces().iter().any(|name| name.starts_with("msh")), "{:?}", lab.traces());
 }
@@ -127,7 +128,7 @@ fn the_host_reaches_guests_and_not_the_other_way() {
 fn nothing_is_smuggled_into_the_hosts_connections() {
     let lab = Lab::new("sm");
     let mut network = samples::network(37);
-    network.host_access = true;
+    samples::spec(&mut network).host_access = true;
     lab.net.ensure(&network).unwrap();
     let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
     let at_b = b.run(|| UdpSocket::bind("0.0.0.0:9")).unwrap();
@@ -138,10 +139,10 @@ fn nothing_is_smuggled_into_the_hosts_connections() {
     at_host.send_to(b"question", (b.v4(), 9)).unwrap();
     let mut buffer = [0u8; 64];
     let (_, host) = at_b.recv_from(&mut buffer).unwrap();
-    assert_eq!(host.ip(), network.subnets[0].gateway.unwrap(), "what guests see the host as");
+    assert_eq!(host.ip(), network.spec.subnets[0].gateway.unwrap(), "what guests see the host as");
     // As if b answered; in a frame that bridges hand on unseen, and in an ordinary one.
     let forged = udp4((b.v4(), 9), (host.ip(), host.port()), b"evil");
-    let bridge = crate::names::bridge_mac(network.id).0;
+    let bridge = crate::names::bridge_mac(network.spec.id).0;
     for to in [[1, 0x80, 0xc2, 0, 0, 0x0e], bridge] {
         a.card().send(&ethernet(to, mac(&a.mac), 0x0800, &forged));
     }
@@ -154,11 +155,11 @@ fn nothing_is_smuggled_into_the_hosts_connections() {
 fn a_range_of_the_hosts_own_is_refused() {
     let lab = Lab::new("hr");
     let mut network = samples::network(35);
-    network.host_access = true;
+    samples::spec(&mut network).host_access = true;
     lab.net.ensure(&network).unwrap();
     let mut other = samples::network(36);
-    other.host_access = true;
-    other.subnets[0].cidr = "10.213.35.128/25".parse().unwrap();
+    samples::spec(&mut other).host_access = true;
+    samples::spec(&mut other).subnets[0].cidr = "10.213.35.128/25".parse().unwrap();
     let error = lab.net.ensure(&other).unwrap_err().to_string();
     assert!(error.contains("overlaps the host's own route to 10.213.35.0/24 on mshhr"), "{error}");
     assert_eq!(lab.net.found().unwrap().len(), 1, "nothing was made of it");

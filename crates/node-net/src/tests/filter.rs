@@ -13,7 +13,7 @@ use crate::names::Mac;
 fn a_guest_cannot_pretend_to_be_another_or_the_node() {
     let lab = Lab::new("sp");
     let mut network = samples::network(20);
-    network.ports[0].allowed_pairs = vec!["10.213.20.64/27".parse().unwrap()];
+    samples::edit(&mut network, 0).allowed_pairs = vec!["10.213.20.64/27".parse().unwrap()];
     lab.net.ensure(&network).unwrap();
     let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
     let (own, other, gateway) = (mac(&a.mac), mac("fa:16:3e:77:77:77"), Ipv4Addr::new(10, 213, 20, 1));
@@ -104,7 +104,7 @@ fn the_bridge_learns_nothing_false() {
         from.send(&ethernet([1, 0x80, 0xc2, 0, 0, last], mac(&b.mac), 0x88cc, b"I am b"));
     }
     from.send(&ethernet(mac(&b.mac), mac(&a.mac), 0x0800, &udp4((a.v4(), 9), (b.v4(), 9), b"good")));
-    let namespace = format!("ms-lf-{}", network.id);
+    let namespace = format!("ms-lf-{}", network.spec.id);
     at.until(|frame| frames::holds(frame, b"good"));
     let shown =
         std::process::Command::new("/usr/sbin/bridge").args(["-n", &namespace, "fdb", "show"]).output().unwrap();
@@ -118,11 +118,12 @@ fn groups_let_through_what_they_say_and_answers() {
     let lab = Lab::new("sg");
     let mut network = samples::network(21);
     let ssh = |remote: &str| driver::Rule {
-        remotes: vec![remote.parse().unwrap()],
-        remote_any: false,
+        remote: driver::Remote::Prefix(remote.parse().unwrap()),
         ..rule(Direction::Ingress, false, Protocol::Tcp(22, 22))
     };
-    network.ports[1].rules = vec![ssh("10.213.21.5/32")];
+    let members = samples::group(&mut network, 1, &["10.213.21.5/32", "10.213.21.77/32"]);
+    let of_group = driver::Rule { remote: members, ..ssh("10.213.21.5/32") };
+    samples::edit(&mut network, 1).rules = vec![of_group];
     lab.net.ensure(&network).unwrap();
     let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
     for port in [22, 23] {
@@ -134,23 +135,34 @@ fn groups_let_through_what_they_say_and_answers() {
     assert!(a.cannot_connect(b.v4(), 23), "no rule for it");
     assert!(b.cannot_connect(a.v4(), 22), "b has no egress rule");
 
+    // Who leaves the group is shut out, who joins it is let in.
+    network.version += 1;
+    samples::group(&mut network, 1, &[]);
+    lab.net.ensure(&network).unwrap();
+    assert!(a.cannot_connect(b.v4(), 22), "nobody is in the group");
+    network.version += 1;
+    samples::group(&mut network, 1, &["10.213.21.4/31"]);
+    lab.net.ensure(&network).unwrap();
+    let mut open = a.connect(b.v4(), 22).unwrap();
+
     // The rule changes its form; what it allows stays, and so does the connection.
-    network.revision += 1;
-    network.ports[1].rules = vec![ssh("10.213.21.0/24"), rule(Direction::Egress, false, Protocol::Tcp(20, 22))];
+    network.version += 1;
+    samples::edit(&mut network, 1).rules =
+        vec![ssh("10.213.21.0/24"), rule(Direction::Egress, false, Protocol::Tcp(20, 22))];
     lab.net.ensure(&network).unwrap();
     assert!(echoes(&mut open), "what is still allowed goes on");
     assert!(echoes(&mut b.connect(a.v4(), 22).unwrap()), "the new rule holds");
 
-    network.revision += 1;
-    network.ports[1].rules = vec![ssh("10.213.21.99/32"), ssh("10.213.21.98/31")];
+    network.version += 1;
+    samples::edit(&mut network, 1).rules = vec![ssh("10.213.21.99/32"), ssh("10.213.21.98/31")];
     lab.net.ensure(&network).unwrap();
     open.set_read_timeout(Some(super::lab::SILENCE)).unwrap();
     assert!(!echoes(&mut open), "what is not allowed any more stops");
     assert!(a.cannot_connect(b.v4(), 22));
 
     // An older description comes late: it changes nothing.
-    network.revision -= 1;
-    network.ports[1].rules = samples::all();
+    network.version -= 1;
+    samples::edit(&mut network, 1).rules = samples::all();
     lab.net.ensure(&network).unwrap();
     assert!(a.cannot_connect(b.v4(), 22));
 }
@@ -159,7 +171,7 @@ fn groups_let_through_what_they_say_and_answers() {
 fn pings_and_other_protocols_by_rule() {
     let lab = Lab::new("pg");
     let mut network = samples::network(22);
-    network.ports[1].rules = vec![
+    samples::edit(&mut network, 1).rules = vec![
         rule(Direction::Ingress, false, Protocol::Icmp(Some(8), None)),
         rule(Direction::Ingress, true, Protocol::Icmp(Some(128), Some(0))),
         rule(Direction::Ingress, false, Protocol::Number(132)),

@@ -35,7 +35,7 @@ impl Lab {
     pub(super) fn guest(&self, network: &NetworkState, port: &PortState) -> Guest {
         let guest = self.bare_guest(network, port);
         let address = port.addresses[0];
-        let gateway = network.subnets[0].gateway.unwrap();
+        let gateway = network.spec.subnets[0].gateway.unwrap();
         guest.ip(&["address", "add", &address.to_string(), "dev", "eth0"]);
         guest.ip(&["route", "add", "default", "via", &gateway.to_string()]);
         guest
@@ -43,11 +43,11 @@ impl Lab {
 
     /// A guest that has no address yet but the one that it makes of router advertisements.
     pub(super) fn bare_guest(&self, network: &NetworkState, port: &PortState) -> Guest {
-        let namespace = format!("msg-{}-{}-{}", self.tag, network.name, port.host_name);
+        let namespace = format!("msg-{}-{}-{}", self.tag, network.spec.name, port.host_name);
         space::ensure(&namespace).unwrap();
         let settings = [("ipv6/conf/default/accept_dad", "0"), ("ipv6/conf/default/router_solicitation_delay", "0")];
         space::settings(&namespace, &settings.map(|(name, value)| (name.to_string(), value))).unwrap();
-        self.net.plug_veth(network.id, port.id, &namespace).unwrap();
+        self.net.plug_veth(network.spec.id, port.id, &namespace).unwrap();
         let guest = Guest { namespace, mac: port.mac.clone(), addresses: port.addresses.clone() };
         guest.ip(&["link", "set", "lo", "up"]);
         guest.ip(&["link", "set", "eth0", "up"]);

@@ -25,20 +25,20 @@ fn rules_and_addresses(namespace: &str) -> (String, String) {
 fn guests_go_on_while_the_agent_is_away_and_are_adopted() {
     let mut lab = Lab::new("ad");
     let mut network = samples::network(40);
-    network.host_access = true;
+    samples::spec(&mut network).host_access = true;
     join(&mut network, 40, "r40");
     lab.net.ensure(&network).unwrap();
     let (a, b) = (lab.guest(&network, &network.ports[0]), lab.guest(&network, &network.ports[1]));
     b.echo(7);
     let mut open = a.connect(b.v4(), 7).unwrap();
-    let namespace = format!("ms-ad-{}", network.id);
+    let namespace = format!("ms-ad-{}", network.spec.id);
     let before = rules_and_addresses(&namespace);
 
     lab.restart();
     assert!(echoes(&mut open), "while nobody has ensured the network");
     let found = lab.net.found().unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].id, network.id);
+    assert_eq!(found[0].id, network.spec.id);
     let mut taps = found[0].taps.clone();
     taps.sort_unstable();
     assert_eq!(taps, [network.ports[0].id, network.ports[1].id]);
@@ -54,27 +54,27 @@ fn a_tap_is_one_process_s_at_a_time() {
     let lab = Lab::new("ta");
     let network = samples::network(41);
     let port = network.ports[0].id;
-    assert!(matches!(lab.net.plug(network.id, port), Err(NetError::UnknownPort { .. })));
+    assert!(matches!(lab.net.plug(network.spec.id, port), Err(NetError::UnknownPort { .. })));
     lab.net.ensure(&network).unwrap();
-    let tap = lab.net.plug(network.id, port).unwrap();
-    assert!(matches!(lab.net.plug(network.id, port), Err(NetError::Busy { .. })));
+    let tap = lab.net.plug(network.spec.id, port).unwrap();
+    assert!(matches!(lab.net.plug(network.spec.id, port), Err(NetError::Busy { .. })));
     drop(tap);
-    let tap = lab.net.plug(network.id, port).unwrap();
+    let tap = lab.net.plug(network.spec.id, port).unwrap();
     assert_eq!(lab.net.found().unwrap()[0].taps, [port]);
-    lab.net.unplug(network.id, port).unwrap();
-    lab.net.unplug(network.id, port).unwrap();
+    lab.net.unplug(network.spec.id, port).unwrap();
+    lab.net.unplug(network.spec.id, port).unwrap();
     assert_eq!(lab.net.found().unwrap()[0].taps, []);
     assert!(rustix::io::dup(tap.as_fd()).is_ok(), "whoever holds it is not disturbed otherwise");
-    drop(lab.net.plug(network.id, port).unwrap());
+    drop(lab.net.plug(network.spec.id, port).unwrap());
 }
 
 #[test]
 fn a_tap_carries_frames_behind_a_virtio_header() {
     let lab = Lab::new("tf");
     let mut network = samples::network(51);
-    network.mtu = 1000;
+    samples::spec(&mut network).mtu = 1000;
     lab.net.ensure(&network).unwrap();
-    let mut tap = File::from(lab.net.plug(network.id, network.ports[0].id).unwrap());
+    let mut tap = File::from(lab.net.plug(network.spec.id, network.ports[0].id).unwrap());
     let own = frames::mac(&network.ports[0].mac);
     let none = (Ipv4Addr::UNSPECIFIED.into(), 68);
     let question = frames::dhcp(1, own, Ipv4Addr::UNSPECIFIED, &[]);
@@ -100,13 +100,13 @@ fn a_tap_carries_frames_behind_a_virtio_header() {
 fn what_a_crash_left_is_completed_or_taken_away() {
     let lab = Lab::new("cr");
     let mut network = samples::network(42);
-    network.host_access = true;
+    samples::spec(&mut network).host_access = true;
     join(&mut network, 42, "r42");
-    let namespace = format!("ms-cr-{}", network.id);
+    let namespace = format!("ms-cr-{}", network.spec.id);
     // Killed between making the file and the namespace.
     std::fs::create_dir_all("/run/netns").unwrap();
     std::fs::write(space::path(&namespace), "").unwrap();
-    assert_eq!(lab.net.found().unwrap()[0].id, network.id);
+    assert_eq!(lab.net.found().unwrap()[0].id, network.spec.id);
     lab.net.ensure(&network).unwrap();
     // Killed within plugging; a leg whose router was lost; the host's link gone; an address and a route too many.
     let stray = names::tap(samples::port(42, 99).id);
@@ -142,15 +142,15 @@ fn removal_leaves_nothing_and_may_be_repeated() {
         )
     };
     let mut network = samples::network(43);
-    network.host_access = true;
+    samples::spec(&mut network).host_access = true;
     join(&mut network, 43, "r43");
     lab.net.ensure(&network).unwrap();
     let _guest = lab.guest(&network, &network.ports[0]);
-    let held = lab.net.plug(network.id, network.ports[1].id).unwrap();
+    let held = lab.net.plug(network.spec.id, network.ports[1].id).unwrap();
     assert_eq!((lab.traces().len(), host()), (3, (1, 1)));
-    lab.net.remove(network.id).unwrap();
+    lab.net.remove(network.spec.id).unwrap();
     assert_eq!((lab.traces(), host()), (vec![], (0, 0)));
-    lab.net.remove(network.id).unwrap();
+    lab.net.remove(network.spec.id).unwrap();
     drop(held);
     lab.net.ensure(&network).unwrap();
     crate::destroy_all("rm").unwrap();
@@ -167,7 +167,7 @@ fn making_a_network_and_plugging_a_port_are_quick() {
         let start = Instant::now();
         lab.net.ensure(&network).unwrap();
         let made = Instant::now();
-        let _tap = lab.net.plug(network.id, network.ports[0].id).unwrap();
+        let _tap = lab.net.plug(network.spec.id, network.ports[0].id).unwrap();
         best = [best[0].min(made - start), best[1].min(made.elapsed())];
     }
     println!("network {:?}, port {:?}", best[0], best[1]);
@@ -180,8 +180,8 @@ const STEPS: [&str; 5] = ["make", "plug", "change", "unplug", "remove"];
 
 fn full(revision: u64) -> NetworkState {
     let mut network = samples::network(50);
-    network.revision = revision;
-    network.host_access = true;
+    network.version = revision;
+    samples::spec(&mut network).host_access = true;
     join(&mut network, 50, "r50");
     network
 }
@@ -197,16 +197,16 @@ fn be_the_victim() {
             let port = network.ports[0].id;
             match step {
                 "make" => net.ensure(&network).unwrap(),
-                "plug" => drop(net.plug(network.id, port).unwrap()),
+                "plug" => drop(net.plug(network.spec.id, port).unwrap()),
                 "change" => {
                     let mut other = network;
-                    other.routers.pop();
-                    other.host_access = false;
-                    other.subnets.pop();
+                    samples::spec(&mut other).routers.pop();
+                    samples::spec(&mut other).host_access = false;
+                    samples::spec(&mut other).subnets.pop();
                     net.ensure(&other).unwrap();
                 }
-                "unplug" => net.unplug(network.id, port).unwrap(),
-                _ => net.remove(network.id).unwrap(),
+                "unplug" => net.unplug(network.spec.id, port).unwrap(),
+                _ => net.remove(network.spec.id).unwrap(),
             }
             revision += 1;
         }
@@ -245,10 +245,10 @@ fn killed_anywhere_it_is_made_whole_again() {
                 again += 1;
                 lab.net.ensure(&network).unwrap();
             }
-            lab.net.unplug(network.id, network.ports[0].id).unwrap();
+            lab.net.unplug(network.spec.id, network.ports[0].id).unwrap();
             let a = lab.guest(&network, &network.ports[0]);
             assert_eq!(a.metadata("/").unwrap().0, 200, "killed {delay} ms into {step}");
-            lab.net.remove(network.id).unwrap();
+            lab.net.remove(network.spec.id).unwrap();
             assert_eq!(lab.traces(), Vec::<String>::new(), "killed {delay} ms into {step}");
             a.remove();
         }

@@ -105,7 +105,7 @@ fn renewing_and_flooding() {
 /// Two guests, of which b is not held to its own addresses.
 fn with_open_b(number: u16) -> NetworkState {
     let mut network = samples::network(number);
-    network.ports[1].secured = false;
+    samples::edit(&mut network, 1).secured = false;
     network
 }
 

@@ -2,11 +2,13 @@
 
 use proto::agent::v1::{GuestReport, GuestState};
 use store::{CommitError, Reader, Record, Revision, Txn, View};
+use telemetry::TraceId;
 use world::{Wall, World};
 
 use super::UnknownGuest;
 use crate::accept;
-use crate::server::{Fault, Server, ServerId, VmState};
+use crate::action::Action;
+use crate::server::{Server, ServerId, VmState};
 
 /// Tries before a report is put off; the node sends it again.
 const TRIES: usize = 10;
@@ -42,6 +44,10 @@ async fn one(world: &World, view: &View, node: &str, id: ServerId, report: &Gues
         let Some(changed) = changed(&server, report, world.wall()) else { return Ok(true) };
         let mut txn = Txn::new();
         txn.replace(changed.key(), revision, changed.encode());
+        if changed.state == VmState::Stopped && !report.cause.is_empty() {
+            let action = own_end(world, &changed, &report.cause);
+            txn.create(action.key(), action.encode());
+        }
         match view.store().commit(txn).await {
             Ok(_) => {
                 tracing::info!(server = %id, node, state = changed.vm_state(), run = report.run, "a guest changed by itself");
@@ -64,6 +70,24 @@ fn known(reader: &Reader<'_>, id: ServerId) -> Result<Known, store::DecodeError>
         (server, revision, placed)
     });
     Ok((server, claimed))
+}
+
+/// That a guest has ended without having been asked to, as an action: how a tenant learns why. Nobody asked for it, so its
+/// request is one of its own.
+fn own_end(world: &World, server: &Server, cause: &str) -> Action {
+    let now = world.wall();
+    Action {
+        server: server.id,
+        request_id: format!("req-{}", ids::random_uuid(world)),
+        action: "stop".to_owned(),
+        user: String::new(),
+        project: server.project.to_string(),
+        start: now,
+        finish: Some(now),
+        message: Some(cause.to_owned()),
+        steps: Vec::new(),
+        trace: TraceId(u128::from_le_bytes(world.random())),
+    }
 }
 
 /// The server as the report makes it; `None` if the report changes nothing or is about an older run.
@@ -98,8 +122,8 @@ fn changed(server: &Server, report: &GuestReport, now: Wall) -> Option<Server> {
         VmState::Error if server.node.is_none() => return None,
         VmState::Active | VmState::Stopped | VmState::Paused | VmState::Error => {
             (changed.run, changed.state) = (report.run, state);
-            changed.fault = (state == VmState::Stopped && !report.cause.is_empty() && report.cause != "powered off")
-                .then(|| Fault { code: 500, message: report.cause.clone(), at: now });
+            // A server that is not in error has no fault; why it stopped is told as an action.
+            changed.fault = None;
         }
     }
     let same = changed.run == server.run && changed.state == server.state;
@@ -154,5 +178,12 @@ mod tests {
             let shown = view.read(|reader| reader.get::<Server>(&id)).await.unwrap().unwrap().unwrap().0;
             assert_eq!(shown.state, want, "after a report of {from}");
         }
+        // Sent again it changes nothing more; and why it ended can be read.
+        assert_eq!(record(&world, &view, "n1", std::slice::from_ref(&died)).await, Ok(Vec::new()));
+        let told = view.read(|reader| {
+            let all = reader.range(Action::of(id)).filter_map(|(_, entry)| Action::decode_entry(entry).ok());
+            all.map(|(action, _)| (action.action, action.message)).collect::<Vec<_>>()
+        });
+        assert_eq!(told.await, Ok(vec![("stop".to_owned(), Some("killed".to_owned()))]));
     }
 }

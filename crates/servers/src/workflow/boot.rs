@@ -225,8 +225,7 @@ impl Step<ServerWorkState> for Build {
 
     async fn run(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Advance, StepError> {
         let id = common::subject(cx)?;
-        let order: BuildOrder =
-            cx.view.read(|reader| guest::build(reader, id, &state.node)).await?.map_err(StepError::fatal)?;
+        let order: BuildOrder = cx.view.read(|reader| guest::build(reader, id)).await?.map_err(StepError::fatal)?;
         match common::order(&self.0, cx, &state.node, Act::Build(order)).await? {
             Ordered::Done(response) => {
                 common::note(state, &response);
@@ -239,7 +238,7 @@ impl Step<ServerWorkState> for Build {
     }
 
     async fn undo(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Txn, StepError> {
-        let destroy = Act::Destroy(common::destroy(cx, &state.node).await?);
+        let destroy = Act::Destroy(common::destroy(cx).await?);
         match common::order(&self.0, cx, &state.node, destroy).await? {
             Ordered::Done(_) => Ok(Txn::new()),
             Ordered::Refused(reason) | Ordered::Away(reason) => Err(StepError::Retry { reason, unknown: true }),

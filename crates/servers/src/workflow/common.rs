@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coordinator::{Outcome, StepCx, StepError, StepTime};
-use networks::NetworkId;
 use prost::Message;
 use proto::agent::v1 as wire;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::compute::state::v1::{ServerWork, ServerWorkState};
 use rpc::Verdict;
-use store::{Reader, Record, Revision, Txn};
+use store::{Record, Revision, Txn};
 
 use super::Context;
 use crate::action::Action;
@@ -79,25 +78,14 @@ pub(super) async fn order(
     }
 }
 
-/// The order to remove everything of the server from `node`, with the networks that only this server needs there. The
-/// node keeps what another guest of it is on by then.
-pub(super) async fn destroy(cx: &StepCx, node: &str) -> Result<wire::Destroy, StepError> {
+/// The order to remove everything of the server from its node, with its networks. The node keeps those that another guest
+/// of it is on by then; only the node can tell which: of two servers that are deleted at once, each would see the other's
+/// port in the records, and neither would take their network along.
+pub(super) async fn destroy(cx: &StepCx) -> Result<wire::Destroy, StepError> {
     let id = subject(cx)?;
-    let networks = cx.view.read(|reader| networks_of_its_own(reader, id, node)).await??;
+    let ports = cx.view.read(|reader| networks::ports_of(reader, id.guest())).await?.map_err(StepError::fatal)?;
+    let networks: BTreeSet<_> = ports.iter().map(|(port, _)| port.network).collect();
     Ok(wire::Destroy { networks: networks.iter().map(|network| bytes(network.as_uuid())).collect() })
-}
-
-fn networks_of_its_own(reader: &Reader<'_>, id: ServerId, node: &str) -> Result<BTreeSet<NetworkId>, StepError> {
-    let own = networks::ports_of(reader, id.guest()).map_err(StepError::fatal)?;
-    let mut alone = BTreeSet::new();
-    for (port, _) in own {
-        let here = networks::keys::PortTerm::At(port.network, node);
-        let there = networks::plan::ports(reader, here).map_err(StepError::fatal)?;
-        if there.iter().all(|(other, _)| other.server() == Some(id.guest())) {
-            alone.insert(port.network);
-        }
-    }
-    Ok(alone)
 }
 
 /// Adds to `txn` that the action behind this work has ended.

@@ -44,7 +44,7 @@ impl Step<ServerWorkState> for Destroy {
         let node = cx.view.read(|reader| holder(reader, id)).await??;
         // Without a claim nothing was ever built that is not gone: a boot that failed has returned its claim last.
         let Some(node) = node else { return Ok(Advance::Done(Txn::new())) };
-        let ordered = common::order(&self.0, cx, &node, Act::Destroy(common::destroy(cx, &node).await?)).await;
+        let ordered = common::order(&self.0, cx, &node, Act::Destroy(common::destroy(cx).await?)).await;
         let reason = match ordered {
             Ok(Ordered::Done(_)) => return Ok(Advance::Done(Txn::new())),
             Ok(Ordered::Refused(reason) | Ordered::Away(reason)) => reason,
