@@ -145,8 +145,7 @@ async fn show(
     }
     let span = Span::parse(&pairs, cloud.world.wall())?;
     let found = cloud.view.read(|reader| {
-        let own = reader.by::<Server>(::servers::BY_PROJECT, &project).map(|found| found.map(|(server, _)| server));
-        own.collect::<Result<Vec<_>, _>>()
+        ::servers::list::newest_first(reader, Some(&project), None).collect::<Result<Vec<_>, _>>()
     });
     let servers = found.await??;
     if !servers.iter().any(|server| counts(server, &span)) {

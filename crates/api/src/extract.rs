@@ -4,6 +4,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -21,6 +22,11 @@ use crate::request::RequestCx;
 
 /// The most bytes of a JSON body. The largest honest one is a server with 64 KiB of user data in base64.
 pub const JSON_BYTES_MAX: usize = 1024 * 1024;
+/// Bodies up to here are read whatever else goes on: every honest one is smaller.
+pub const SMALL_BODY_BYTES_MAX: usize = 128 * 1024;
+/// What all larger bodies that are on their way to one family may take together. Who finds no room waits, within the time
+/// that it has to send.
+pub const LARGE_BODIES_BYTES_MAX: usize = 32 * JSON_BYTES_MAX;
 /// How long a client may take to send a JSON body.
 pub const JSON_READ_SPAN_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 /// The most bytes of a token. Ours have a few hundred.
@@ -114,14 +120,16 @@ pub async fn read_body(cx: &RequestCx, headers: &HeaderMap, body: Body, bytes_ma
         return Err(too_large());
     }
     let world = &cx.platform.world;
-    world
-        .timeout_at(world.now() + JSON_READ_SPAN_MAX, collect(body, bytes_max))
+    let bytes = world
+        .timeout_at(world.now() + JSON_READ_SPAN_MAX, collect(cx, body, bytes_max))
         .await
         .map_err(|_| Fault::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?
         .map_err(|broken| match broken {
             Broken::TooLarge => too_large(),
             Broken::Cut => Fault::bad_request("The body ended early."),
-        })
+        })?;
+    cx.body_read.store(true, Ordering::Relaxed);
+    Ok(bytes)
 }
 
 enum Broken {
@@ -129,13 +137,19 @@ enum Broken {
     Cut,
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Broken> {
+async fn collect(cx: &RequestCx, mut body: Body, bytes_max: usize) -> Result<Bytes, Broken> {
+    let mut room = None;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Broken::Cut)?.into_data() else { continue };
         if first.len() + rest.len() + data.len() > bytes_max {
             return Err(Broken::TooLarge);
+        }
+        if room.is_none() && first.len() + rest.len() + data.len() > SMALL_BODY_BYTES_MAX {
+            let wanted = u32::try_from(bytes_max.min(LARGE_BODIES_BYTES_MAX)).unwrap_or(u32::MAX);
+            room = Some(cx.large_bodies.acquire_many(wanted).await.expect("the semaphore is never closed"));
+            rest.reserve(bytes_max.min(JSON_BYTES_MAX) - rest.len());
         }
         if first.is_empty() && rest.is_empty() {
             first = data;

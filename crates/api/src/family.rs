@@ -6,13 +6,16 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
 use crate::fault::{Carried, Dialect, Fault};
@@ -29,6 +32,7 @@ pub(crate) struct Family {
     pub(crate) dialect: Dialect,
     pub(crate) negotiation: Option<Negotiation>,
     pub(crate) platform: Arc<Platform>,
+    pub(crate) large_bodies: Arc<Semaphore>,
 }
 
 impl<S> Layer<S> for Family {
@@ -82,8 +86,9 @@ impl Family {
             (Err(_), Some(negotiation)) => negotiation.min,
             (Err(_), None) => Microversion(0, 0),
         };
-        let cx = RequestCx::new(&self.platform, self.dialect, version, request.headers());
+        let cx = RequestCx::new(self, version, request.headers());
         request.extensions_mut().insert(cx.clone());
+        let with_body = request.version() < Version::HTTP_2 && has_body(request.headers());
         let method = request.method().clone();
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let route = matched.as_ref().map_or("", MatchedPath::as_str);
@@ -103,7 +108,11 @@ impl Family {
                 axum::response::IntoResponse::into_response(fault)
             }
         };
-        let response = self.finish(&cx, version, response);
+        let mut response = self.finish(&cx, version, response);
+        if with_body && !cx.body_read.load(Ordering::Relaxed) {
+            // Nobody reads what is left of the body: who would send another request behind it is told so.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let took = self.platform.world.now().since(cx.received);
         self.platform.observer.on_end(&cx, &method, route, response.status(), took);
         response
@@ -132,4 +141,9 @@ impl Family {
         }
         headers.insert(REQUEST_ID, id);
     }
+}
+
+/// Whether something follows a request's head.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }

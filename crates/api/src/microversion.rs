@@ -71,7 +71,9 @@ impl Negotiation {
 
     fn wanted<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         for value in headers.get_all(STANDARD) {
-            for choice in value.to_str().unwrap_or("").split(',') {
+            // What is no text names no version: it is refused as such.
+            let Ok(value) = value.to_str() else { return Some("") };
+            for choice in value.split(',') {
                 let choice = choice.trim();
                 // The last word is the version; a header may name other services, which do not concern us.
                 if let Some((service, version)) = choice.split_once(char::is_whitespace)

@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
 use world::Mono;
 
+use crate::family::Family;
 use crate::fault::{Dialect, Fault};
 use crate::microversion::Microversion;
 use crate::platform::Platform;
@@ -61,6 +64,10 @@ pub struct Facts {
     pub microversion: Microversion,
     /// The platform.
     pub platform: Arc<Platform>,
+    /// Whether the whole body was read.
+    pub(crate) body_read: AtomicBool,
+    /// The bytes that large bodies of the family may still take.
+    pub(crate) large_bodies: Arc<Semaphore>,
 }
 
 impl Deref for RequestCx {
@@ -71,12 +78,8 @@ impl Deref for RequestCx {
 }
 
 impl RequestCx {
-    pub(crate) fn new(
-        platform: &Arc<Platform>,
-        dialect: Dialect,
-        microversion: Microversion,
-        headers: &HeaderMap,
-    ) -> RequestCx {
+    pub(crate) fn new(family: &Family, microversion: Microversion, headers: &HeaderMap) -> RequestCx {
+        let platform = &family.platform;
         let received = platform.world.now();
         RequestCx(Arc::new(Facts {
             request_id: format!("req-{}", ids::random_uuid(&platform.world).hyphenated()),
@@ -84,9 +87,11 @@ impl RequestCx {
             traceparent: short_text(headers, "traceparent", 64),
             received,
             deadline: received + REQUEST_SPAN_MAX,
-            dialect,
+            dialect: family.dialect,
             microversion,
             platform: Arc::clone(platform),
+            body_read: AtomicBool::new(false),
+            large_bodies: Arc::clone(&family.large_bodies),
         }))
     }
 

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use http::Method;
+use tokio::sync::Semaphore;
 
 use crate::family::Family;
 use crate::fault::{Dialect, Fault};
@@ -100,7 +101,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     pub(crate) fn family(&self, platform: &Arc<Platform>) -> Family {
-        Family { dialect: self.dialect, negotiation: self.negotiation, platform: Arc::clone(platform) }
+        let large_bodies = Arc::new(Semaphore::new(crate::extract::LARGE_BODIES_BYTES_MAX));
+        Family { dialect: self.dialect, negotiation: self.negotiation, platform: Arc::clone(platform), large_bodies }
     }
 
     /// A router in which every path stands behind `prefix`.

@@ -57,7 +57,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 4096,
+            connections: 2048,
             streams: 128,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),

@@ -45,7 +45,7 @@ impl Site {
 
     /// The router, and the table of all routes.
     pub fn build(self) -> (Router, Vec<Route>) {
-        let plain = Family { dialect: Dialect::Keystone, negotiation: None, platform: Arc::clone(&self.platform) };
+        let plain = Routes::<()>::new(Dialect::Keystone).family(&self.platform);
         let wrap = |family: &Family| family.layer(any(no_such_route));
         let mut families: Vec<_> =
             self.families.iter().map(|(prefix, family)| (prefix.clone(), wrap(family))).collect();

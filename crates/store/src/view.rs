@@ -271,6 +271,25 @@ impl Reader<'_> {
             .map(|(_, _, key)| key)
     }
 
+    /// The keys that index `name` holds under terms that begin with `prefix`, in the order of the terms; with `after`, only
+    /// those that come behind this term and key. So a page of a list costs what is on it.
+    pub fn keys_under(
+        &self,
+        name: &'static str,
+        prefix: String,
+        after: Option<(String, Key)>,
+    ) -> impl Iterator<Item = &Key> {
+        let from = match after {
+            Some((term, key)) => Bound::Excluded((name, term, key)),
+            None => Bound::Included((name, prefix.clone(), Key::new(Bytes::new()))),
+        };
+        self.inner
+            .postings
+            .range((from, Bound::Unbounded))
+            .take_while(move |(index, there, _)| *index == name && there.starts_with(&prefix))
+            .map(|(_, _, key)| key)
+    }
+
     /// The records that index `name` holds under exactly `term`.
     pub fn by<R: Record>(
         &self,

@@ -304,10 +304,19 @@ impl Wish {
         Ok(())
     }
 
+    /// Whether the server is among those that are filtered at all.
+    pub(super) fn covers(&self, server: &Server) -> bool {
+        let of = |project: &Option<String>| project.as_ref().is_none_or(|project| server.project.as_str() == project);
+        of(&self.confined) && of(&self.project)
+    }
+
+    /// Whether the wanted order is the usual one: the newest first.
+    pub(super) fn newest_first(&self) -> bool {
+        self.sort.is_empty() || self.sort == [(Field::Created, true)]
+    }
+
     pub(super) fn wants(&self, reader: &Reader<'_>, server: &Server) -> Result<bool, Fault> {
-        if self.confined.as_ref().is_some_and(|project| server.project.as_str() != project)
-            || self.project.as_ref().is_some_and(|project| server.project.as_str() != project)
-        {
+        if !self.covers(server) {
             return Ok(false);
         }
         for filter in &self.filters {
@@ -318,10 +327,9 @@ impl Wish {
         Ok(true)
     }
 
-    /// Newest first unless something else is asked for.
+    /// As is asked for; what is equal by that, stays in the order in which it came.
     pub(super) fn sort(&self, servers: &mut [Server]) {
-        if self.sort.is_empty() {
-            servers.sort_by(|one, other| other.created.cmp(&one.created).then(other.id.cmp(&one.id)));
+        if self.newest_first() {
             return;
         }
         servers.sort_by_cached_key(|server| {

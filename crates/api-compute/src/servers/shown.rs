@@ -3,7 +3,10 @@
 //! Written straight into the answer: what a server needs from other records is looked up once a request and kept in
 //! [`Around`], so that a list of many costs one look at each server and its ports.
 
+mod pieces;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::time::{iso_micro, rfc3339};
 use api::{Caller, Fault, Microversion, RequestCx};
@@ -13,11 +16,12 @@ use networks::{NetworkId, Port};
 use placement::Node;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::json;
 use servers::{Server, Task, UserData, VmState};
 use store::{Reader, Record};
 
 use crate::fault;
+use pieces::{Address, Embedded, Reference, Text, links, security_groups};
 
 /// How much of a server is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub(crate) struct Around<'a> {
     depth: Depth,
     /// Nodes that attend, if that was asked and could be found out.
     attending: Option<BTreeSet<String>>,
-    networks: BTreeMap<NetworkId, String>,
+    networks: BTreeMap<NetworkId, Arc<str>>,
     nodes: BTreeMap<String, Option<Node>>,
 }
 
@@ -88,13 +92,14 @@ impl<'a> Around<'a> {
         Ok(shown)
     }
 
-    fn label(&mut self, reader: &Reader<'_>, port: &Port) -> Result<String, Fault> {
+    fn label(&mut self, reader: &Reader<'_>, port: &Port) -> Result<Arc<str>, Fault> {
         if let Some(label) = self.networks.get(&port.network) {
-            return Ok(label.clone());
+            return Ok(Arc::clone(label));
         }
         let found = reader.get::<networks::Network>(&port.network)?;
         let label = found.map_or_else(|| port.network.to_string(), |(network, _)| network.standard.name);
-        self.networks.insert(port.network, label.clone());
+        let label: Arc<str> = label.into();
+        self.networks.insert(port.network, Arc::clone(&label));
         Ok(label)
     }
 
@@ -121,7 +126,7 @@ impl<'a> Around<'a> {
 /// A server with what it needs from other records.
 pub(crate) struct Shown {
     pub(crate) server: Server,
-    addresses: Vec<(String, Port)>,
+    addresses: Vec<(Arc<str>, Port)>,
     zone: String,
     user_data: Option<String>,
 }
@@ -134,9 +139,9 @@ impl Serialize for Whole<'_> {
         let Whole(around, shown) = self;
         let server = &shown.server;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &server.id.to_string())?;
+        map.serialize_entry("id", &Text(server.id))?;
         map.serialize_entry("name", &server.name)?;
-        map.serialize_entry("links", &crate::common::links(around.public_url, &format!("servers/{}", server.id)))?;
+        map.serialize_entry("links", &links(around.public_url, &server.id))?;
         if around.depth == Depth::Brief {
             return map.end();
         }
@@ -160,15 +165,17 @@ impl Whole<'_> {
         map.serialize_entry("user_id", server.user.as_str())?;
         map.serialize_entry("metadata", &server.metadata)?;
         map.serialize_entry("hostId", &host_id(server.project.as_str(), server.node.as_deref()))?;
-        let image = &server.content.image;
-        let bookmark = format!("{}/compute/images/{image}", around.public_url);
-        map.serialize_entry("image", &json!({ "id": image, "links": [{ "rel": "bookmark", "href": bookmark }] }))?;
-        map.serialize_entry("flavor", &flavor(around, server))?;
+        map.serialize_entry("image", &Reference::new(around.public_url, "images", &server.content.image))?;
+        if around.version.at_least(2, 47) {
+            map.serialize_entry("flavor", &Embedded::new(&server.flavor))?;
+        } else {
+            map.serialize_entry("flavor", &Reference::new(around.public_url, "flavors", &server.flavor.id))?;
+        }
         map.serialize_entry("created", &rfc3339(server.created))?;
         map.serialize_entry("updated", &rfc3339(server.updated))?;
         map.serialize_entry("addresses", &shown.addresses(true))?;
-        map.serialize_entry("accessIPv4", &server.access.v4.map(|address| address.to_string()).unwrap_or_default())?;
-        map.serialize_entry("accessIPv6", &server.access.v6.map(|address| address.to_string()).unwrap_or_default())?;
+        map.serialize_entry("accessIPv4", &written(server.access.v4))?;
+        map.serialize_entry("accessIPv6", &written(server.access.v6))?;
         map.serialize_entry("OS-DCF:diskConfig", if server.auto_disk_config { "AUTO" } else { "MANUAL" })?;
         if matches!(status, "ACTIVE" | "BUILD") {
             map.serialize_entry("progress", &if status == "ACTIVE" { 100 } else { 0 })?;
@@ -194,10 +201,10 @@ impl Whole<'_> {
             map.serialize_entry("tags", &server.tags)?;
         }
         if version.at_least(2, 63) {
-            map.serialize_entry("trusted_image_certificates", &Value::Null)?;
+            map.serialize_entry("trusted_image_certificates", &())?;
         }
         if version.at_least(2, 71) {
-            map.serialize_entry("server_groups", &server.group.iter().collect::<Vec<_>>())?;
+            map.serialize_entry("server_groups", server.group.as_slice())?;
         }
         if version.at_least(2, 73) {
             map.serialize_entry("locked_reason", &server.locked.as_ref().filter(|reason| !reason.is_empty()))?;
@@ -218,14 +225,13 @@ impl Whole<'_> {
         map.serialize_entry("config_drive", if server.config_drive { "True" } else { "" })?;
         map.serialize_entry("key_name", &server.key.as_ref().map(|(name, _)| name))?;
         map.serialize_entry("OS-SRV-USG:launched_at", &server.launched.map(iso_micro))?;
-        map.serialize_entry("OS-SRV-USG:terminated_at", &Value::Null)?;
+        map.serialize_entry("OS-SRV-USG:terminated_at", &())?;
         map.serialize_entry("OS-EXT-STS:task_state", &server.task.map(Task::as_str))?;
         map.serialize_entry("OS-EXT-STS:vm_state", server.vm_state())?;
         map.serialize_entry("OS-EXT-STS:power_state", &server.power_state())?;
-        map.serialize_entry("os-extended-volumes:volumes_attached", &json!([]))?;
-        let groups = security_group_names(server);
+        map.serialize_entry("os-extended-volumes:volumes_attached", &[(); 0])?;
+        let groups = security_groups(server);
         if !groups.is_empty() {
-            let groups: Vec<_> = groups.iter().map(|name| json!({ "name": name })).collect();
             map.serialize_entry("security_groups", &groups)?;
         }
         Ok(())
@@ -260,19 +266,16 @@ impl Whole<'_> {
 
 impl Shown {
     /// Addresses by network; with `extended`, also their kind and hardware address.
-    pub(crate) fn addresses(&self, extended: bool) -> BTreeMap<&str, Vec<Value>> {
-        let mut out: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    pub(crate) fn addresses(&self, extended: bool) -> BTreeMap<&str, Vec<Address>> {
+        let mut out: BTreeMap<&str, Vec<Address>> = BTreeMap::new();
         for (label, port) in &self.addresses {
             let list = out.entry(label).or_default();
-            for fixed in &port.fixed_ips {
-                let version = if fixed.address.is_ipv4() { 4 } else { 6 };
-                let mut entry = json!({ "version": version, "addr": fixed.address.to_string() });
-                if extended {
-                    entry["OS-EXT-IPS:type"] = Value::from("fixed");
-                    entry["OS-EXT-IPS-MAC:mac_addr"] = Value::from(port.mac.to_string());
-                }
-                list.push(entry);
-            }
+            list.extend(port.fixed_ips.iter().map(|fixed| Address {
+                version: if fixed.address.is_ipv4() { 4 } else { 6 },
+                addr: fixed.address,
+                kind: extended.then_some("fixed"),
+                mac: extended.then_some(Text(port.mac)),
+            }));
         }
         out
     }
@@ -283,25 +286,9 @@ impl Shown {
     }
 }
 
-/// The names of its groups: those that were asked for, or the default one if it has cards.
-fn security_group_names(server: &Server) -> Vec<&str> {
-    if server.security_groups.is_empty() && !server.cards.is_empty() {
-        return vec!["default"];
-    }
-    server.security_groups.iter().map(|(_, name)| name.as_str()).collect()
-}
-
-fn flavor(around: &Around<'_>, server: &Server) -> Value {
-    let flavor = &server.flavor;
-    if around.version.at_least(2, 47) {
-        return json!({
-            "vcpus": flavor.vcpus, "ram": flavor.ram_mib, "disk": flavor.disk_gib,
-            "ephemeral": flavor.ephemeral_gib, "swap": flavor.swap_mib,
-            "original_name": flavor.name, "extra_specs": flavor.extra_specs,
-        });
-    }
-    let href = format!("{}/compute/flavors/{}", around.public_url, flavor.id);
-    json!({ "id": flavor.id, "links": [{ "rel": "bookmark", "href": href }] })
+/// An address, or nothing.
+fn written(address: Option<impl ToString>) -> String {
+    address.map(|address| address.to_string()).unwrap_or_default()
 }
 
 /// Tells a project which of its servers share a host, without telling which host.

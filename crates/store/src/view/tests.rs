@@ -83,6 +83,25 @@ async fn indexes_follow_the_records() {
     check(&view, "cat", &[]).await;
 }
 
+#[tokio::test]
+async fn an_index_is_read_in_order_and_from_anywhere() {
+    let (world, store) = (world(), Arc::new(memory::open(&world())));
+    for (name, tags) in [("pet/a", "d/3"), ("pet/b", "d/1 c/9"), ("pet/c", "d/2"), ("pet/d", "d/2 e/0")] {
+        put(&*store, name, tags).await;
+    }
+    let view = View::open(&world, Arc::clone(&store) as Arc<dyn Store>, indexes()).await.unwrap();
+    let under = |prefix: &str, after: Option<(&str, &str)>| {
+        let after = after.map(|(term, key)| (term.to_owned(), Key::from(key)));
+        view.peek(|reader| {
+            reader.keys_under("tag", prefix.to_owned(), after).map(|key| key.to_text().into_owned()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(under("d/", None), ["pet/b", "pet/c", "pet/d", "pet/a"]);
+    assert_eq!(under("d/", Some(("d/2", "pet/c"))), ["pet/d", "pet/a"]);
+    assert_eq!(under("d/", Some(("d/3", "pet/a"))), Vec::<String>::new());
+    assert_eq!(under("x/", None), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_process_wrote_the_view_of_another_shows() {
     let (world, store) = (world(), Arc::new(memory::open(&world())));
