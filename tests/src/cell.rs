@@ -10,10 +10,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port, signal};
-use crate::{Client, binary, records, until};
+use crate::{Client, Door, binary, records, until};
 
 const NODES_UP_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+/// One entry of the API's table of routes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The method.
+    pub method: String,
+    /// The path, its parameters in braces.
+    pub path: String,
+    /// Whose errors it speaks: `Nova`, `Neutron`, …
+    pub dialect: String,
+}
 
 /// A running cell. Everything that it started ends when it is dropped.
 pub struct Cell {
@@ -128,6 +139,23 @@ impl Cell {
     /// Someone without a token.
     pub fn anonymous(&self) -> Client {
         Client::anonymous(&self.url(), &self.home().join("pki/authority.crt"))
+    }
+
+    /// Where anybody may send anything.
+    pub fn door(&self) -> Door {
+        Door::new(([127, 0, 0, 1], self.port).into(), &self.home().join("pki/authority.crt"))
+    }
+
+    /// All that the running API answers, as it says itself.
+    pub fn routes(&self) -> Vec<Route> {
+        let text = std::fs::read_to_string(self.home().join("run/routes")).expect("the API notes its routes");
+        let route = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
+            [method, path, dialect] => {
+                Route { method: (*method).into(), path: (*path).into(), dialect: (*dialect).into() }
+            }
+            _ => panic!("no route: {line}"),
+        };
+        text.lines().map(route).collect()
     }
 
     /// The administrator, in the project `admin`.

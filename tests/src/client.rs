@@ -39,6 +39,16 @@ impl Answer {
         self
     }
 
+    /// The answer, if it says that something was made.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn is_made(self) -> Answer {
+        assert!(matches!(self.status, 200..=202), "answered with {} {}", self.status, self.body);
+        self
+    }
+
     /// The text at a place in the body.
     ///
     /// # Panics

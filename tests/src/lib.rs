@@ -1,7 +1,8 @@
 //! What tests of whole cells stand on: real processes of the binary, a client of its public API, a look into its files.
 //!
 //! A [`Cell`] is `mainstay dev` in a directory of its own, on a port of its own; whatever it started ends with it. A
-//! [`Client`] speaks HTTPS to it and trusts the cell's own authority only. [`records`] reads the store of a cell that is
+//! [`Client`] speaks HTTPS to it and trusts the cell's own authority only, and [`Raw`] sends what no client should.
+//! [`records`] reads the store of a cell that is
 //! not running: what a cell says of itself is one thing, what it has left on disk is the other. Nothing waits for a fixed
 //! time: [`until`] asks again until a condition holds, and says in its failure what it saw last.
 //!
@@ -13,11 +14,13 @@ mod binary;
 mod cell;
 mod client;
 mod process;
+mod raw;
 pub mod records;
 mod wait;
 
-pub use cell::Cell;
+pub use cell::{Cell, Route};
 pub use client::{Answer, Client};
-pub use process::{Process, free_port, signal, written_bytes};
+pub use process::{Process, free_port, resident_bytes, signal, written_bytes};
+pub use raw::{Door, Raw, RawAnswer};
 pub use rustix::process::Signal;
 pub use wait::{unchanged, until};

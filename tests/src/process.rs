@@ -104,6 +104,14 @@ pub fn written_bytes(pid: u32) -> u64 {
     line.and_then(|bytes| bytes.parse().ok()).unwrap_or_else(|| panic!("process {pid} is gone"))
 }
 
+/// Memory that a process holds, shared pages counted in part.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.unwrap_or_else(|| panic!("process {pid} is gone")) * 1024
+}
+
 /// A port on which nobody listens, below those that the kernel hands out by itself: a daemon that starts again gets it
 /// again.
 pub fn free_port() -> u16 {

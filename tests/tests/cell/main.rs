@@ -3,8 +3,10 @@
 mod agent_away;
 mod boots_and_deletes;
 mod every_role_apart;
+mod every_route;
 mod idle_writes_nothing;
 mod kill9_storm;
 mod malformed;
 mod operators;
 mod quota;
+mod slow_clients;
