@@ -31,6 +31,8 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
             name: name.clone(),
             endpoint: String::new(),
             boot_id: boot.clone(),
+            // What ran before is off after a power cut and stays so: the simplest to check.
+            resume_after_boot: false,
             release: "sim".into(),
             driver: cell.machine.driver(name).with_capacity(VCPUS, MEMORY_MIB, DISK_GIB),
             peers: cell.net.peers(process, identity(Role::Agent, name)),
