@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what a cell does in a second, what it costs, and what a bare peer makes of the same work.
 //!
 //! ```text
-//! cargo xtask bench                                   all figures, about twenty minutes
+//! cargo xtask bench                                   all figures, about a quarter of an hour
 //! cargo xtask bench --only creates --seconds 20       one of them, shorter
 //! cargo xtask bench --binary target/profiling/mainstay --only creates,alone
 //! ```

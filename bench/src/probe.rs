@@ -51,6 +51,17 @@ pub fn threads(pid: u32) -> BTreeSet<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Milliseconds that the processors of this machine have worked, for whomever.
+pub fn busy_ms() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/stat").context("cannot read what the processors did")?;
+    let line =
+        text.lines().next().and_then(|line| line.strip_prefix("cpu")).context("no line is for all processors")?;
+    let ticks: Vec<f64> = line.split_whitespace().filter_map(|ticks| ticks.parse().ok()).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|at| ticks.get(at));
+    Ok(busy.sum::<f64>() * 1000.0 / rustix::param::clock_ticks_per_second() as f64)
+}
+
 /// Bytes that were sent over `lo` in this network namespace, headers included.
 pub fn lo_bytes() -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/net/dev").context("cannot read the counters of interfaces")?;

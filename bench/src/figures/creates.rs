@@ -33,6 +33,7 @@ struct Counts {
     control: Used,
     agents: Used,
     own_cpu_ms: f64,
+    busy_ms: f64,
     lo: u64,
     https: u64,
     log_bytes: u64,
@@ -76,6 +77,7 @@ async fn within(cell: &mut Cell, settings: &Settings) -> anyhow::Result<Vec<Row>
     let again = survive(cell, &mut admin, &acknowledged).await?;
 
     let mut rows = pace(&load, seconds, settings);
+    rows.push(others(&before, &after, seconds)?);
     rows.extend(cost(load.took_ms.len() as f64, &before, &sent, &after));
     let all = acknowledged.len();
     rows.push(Row::new("memory of all daemons then", memory as f64 / 1e6, "MB").against(format!("PSS, {all} servers")));
@@ -112,6 +114,7 @@ fn counts(cell: &Cell, admin: &Admin, tracing: &Tracing) -> anyhow::Result<Count
         control,
         agents,
         own_cpu_ms: probe::used(std::process::id())?.cpu_ms,
+        busy_ms: probe::busy_ms()?,
         lo: probe::lo_bytes()?,
         https: admin.endpoint.traffic(),
         log_bytes: probe::size(&cell.home().join("agents")),
@@ -140,6 +143,17 @@ fn pace(load: &Load, seconds: f64, settings: &Settings) -> Vec<Row> {
         Row::new("POST /servers, p50", quantile(&mut took, 0.5), "ms"),
         Row::new("POST /servers, p99", quantile(&mut took, 0.99), "ms").aim(Aim::AtMost(100.0)),
     ]
+}
+
+/// How much of the machine was not ours: a figure that was taken beside a compiler is one of both.
+fn others(before: &Counts, after: &Counts, seconds: f64) -> anyhow::Result<Row> {
+    let ours = after.control.since(before.control).cpu_ms + after.agents.since(before.agents).cpu_ms;
+    let ours = ours + after.own_cpu_ms - before.own_cpu_ms;
+    let processors = std::thread::available_parallelism()?.get() as f64;
+    let all_ms = seconds * 1000.0 * processors;
+    let share = (after.busy_ms - before.busy_ms - ours).max(0.0) / all_ms;
+    let how = format!("of {processors} processors; the cell and its load took {:.0} %", 100.0 * ours / all_ms);
+    Ok(Row::new("taken by other programs meanwhile", 100.0 * share, "%").against(how))
 }
 
 fn cost(count: f64, before: &Counts, sent: &Counts, after: &Counts) -> Vec<Row> {
