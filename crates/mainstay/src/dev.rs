@@ -3,7 +3,6 @@
 //! All control roles run in this process; agents run in processes of their own, which end with this one (their standard
 //! input ends), and are started again if they end before. Guests belong to nobody: they run on.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -59,8 +58,12 @@ fn say_what_is_missing(home: &Home) {
         DriverKind::Qemu => true,
         DriverKind::Fake => false,
     };
-    if real && !rustix::process::geteuid().is_root() && std::io::stderr().is_terminal() {
-        eprintln!("mainstay: not root: guests get user-mode networking and are reached by nobody");
+    if real && !rustix::process::geteuid().is_root() {
+        eprintln!(
+            "mainstay: not root, so some things are missing: guests have user-mode networking (they reach out, nobody \
+             reaches them, and they reach what listens on this machine), no security groups, no routers, and are \
+             confined by QEMU's sandbox only. Run as root for all of it."
+        );
     }
 }
 

@@ -45,7 +45,9 @@ fn a_request_is_seen_in_every_process_and_each_of_them_says_how_it_is() {
     assert!(all.iter().all(|process| process["up"] == true && process["serving"] == true), "{status}");
     assert_eq!((&all[0]["views_loaded"], &all[1]["views_loaded"]), (&Value::Bool(true), &Value::Bool(false)));
     let (control, agent) = (metrics(&all[0]), metrics(&all[1]));
-    for family in ["mainstay_store_commits_total ", "mainstay_http_seconds_count{method=\"POST\",route=\"/compute/v2.1/"] {
+    for family in
+        ["mainstay_store_commits_total ", "mainstay_http_seconds_count{method=\"POST\",route=\"/compute/v2.1/"]
+    {
         assert!(control.contains(family), "{family}: {control}");
     }
     for family in ["mainstay_log_syncs_total ", "AgentService/Perform\",verdict=\"ok\"} 1\n"] {

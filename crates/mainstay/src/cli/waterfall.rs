@@ -19,8 +19,11 @@ pub(super) fn draw(trace: &wire::GetTraceResponse) -> String {
     let mut groups: Vec<Vec<&Span>> =
         traces.into_iter().map(|id| trace.spans.iter().filter(|span| span.trace == id).collect::<Vec<_>>()).collect();
     groups.sort_by_key(|spans| spans.iter().map(|span| span.start_us).min());
-    for spans in groups {
-        draw_spans(&mut out, &spans);
+    for (number, spans) in groups.iter().enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        draw_spans(&mut out, spans);
     }
     if !trace.silent.is_empty() {
         let _infallible = writeln!(out, "no answer from {}", trace.silent.join(", "));
@@ -54,6 +57,10 @@ fn draw_spans(out: &mut String, spans: &[&Span]) {
     let start = spans.iter().map(|span| span.start_us).min().unwrap_or(0);
     let end = spans.iter().map(|span| span.start_us + span.took_us).max().unwrap_or(start);
     let whole = (end - start).max(1);
+    // Of several requests about one server each says which one it is.
+    if let Some(request) = spans.iter().map(|span| &span.request_id).find(|request| !request.is_empty()) {
+        let _infallible = writeln!(out, "{request}");
+    }
     let known: BTreeSet<u64> = spans.iter().map(|span| span.id).collect();
     let mut children: BTreeMap<u64, Vec<&Span>> = BTreeMap::new();
     for span in spans {

@@ -323,3 +323,67 @@ impl Conclusion<ServerWorkState> for Booting {
         Ok(txn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use placement::{Provider, ProviderId};
+    use proto::compute::state::v1 as stored;
+    use store::View;
+    use world::os::OsHost;
+
+    use super::*;
+    use crate::ServerId;
+
+    #[tokio::test]
+    async fn a_node_may_have_the_images_of_its_own_servers_only() {
+        let world = OsHost::world(tokio::runtime::Handle::current(), &std::env::temp_dir());
+        let view = View::open(&world, Arc::new(store::memory::open(&world)), crate::indexes()).await.unwrap();
+        let server = |id: ServerId, sha256: &str| {
+            let mut server = stored::Server { project: "p".into(), user: "u".into(), ..stored::Server::default() };
+            server.id = id.as_uuid().as_bytes().to_vec().into();
+            server.content = Some(stored::Content { sha256: sha256.into(), ..stored::Content::default() });
+            server.set_state(stored::VmState::Building);
+            Server::from_stored(server).unwrap()
+        };
+        // One that runs on n1, and one that is being built on n2.
+        let placed = Server { node: Some("n1".into()), ..server(ServerId::random(&world), "aa") };
+        let built = server(ServerId::random(&world), "bb");
+        let provider = ProviderId::random(&world);
+        let node = Provider { id: provider, name: "n2".into(), inventories: BTreeMap::new(), traits: Vec::new() };
+        let claim = CapacityClaim {
+            consumer: built.id.consumer(),
+            provider,
+            resources: BTreeMap::new(),
+            project: "p".into(),
+            user: "u".into(),
+        };
+        let mut txn = Txn::new();
+        txn.create(placed.key(), placed.encode()).create(built.key(), built.encode());
+        txn.create(node.key(), node.encode()).create(claim.key(), claim.encode());
+        view.store().commit(txn).await.unwrap();
+        let needed =
+            async |node: &str, sha256: &str| view.read(|reader| needed_on(reader, sha256, node)).await.unwrap();
+        assert!(needed("n1", "aa").await && !needed("n2", "aa").await);
+        assert!(!needed("n2", "bb").await, "nobody is building it");
+
+        let ring = telemetry::Ring::new(&world, "test");
+        let cx = telemetry::Cx::root(&ring, None, world.now() + Duration::from_secs(1));
+        let work = coordinator::Accept {
+            id: coordinator::WorkId::random(&world),
+            kind: BOOT,
+            version: VERSION,
+            subject: built.id.to_string(),
+            input: bytes::Bytes::new(),
+            budget: Duration::from_secs(1),
+            owner: "c".into(),
+        };
+        let mut txn = Txn::new();
+        work.begin(&cx, &mut txn);
+        view.store().commit(txn).await.unwrap();
+        assert!(needed("n2", "bb").await && !needed("n1", "bb").await && !needed("n2", "aa").await);
+    }
+}

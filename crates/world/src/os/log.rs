@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,8 @@ use crate::{DiskError, Log, Tally};
 /// Requests that may wait for the log's thread. Beyond it an append waits for a place, which bounds memory.
 const WAITING_APPENDS_MAX: usize = 1024;
 const FRAME_HEADER_BYTES: usize = 8;
+/// What is logged may be secret: orders carry what users gave their guests.
+const OWNERS_ONLY: u32 = 0o600;
 
 enum Request {
     Append(Vec<Bytes>, oneshot::Sender<Result<(), DiskError>>),
@@ -65,8 +68,9 @@ impl FileLog {
         let failed = |error: std::io::Error| classify(name, &error);
         std::fs::create_dir_all(dir).map_err(failed)?;
         let path = dir.join(name);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(OWNERS_ONLY);
+        let mut file = options.open(&path).map_err(failed)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content).map_err(failed)?;
         let (records, whole) = parse(&content);
@@ -197,7 +201,7 @@ impl Writer {
         let mut frames = Vec::new();
         records.iter().for_each(|record| frame(record, &mut frames));
         let fresh = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNERS_ONLY).open(&fresh)?;
         file.write_all(&frames)?;
         file.sync_all()?;
         std::fs::rename(&fresh, &self.path)?;
@@ -278,6 +282,8 @@ mod tests {
         log.rewrite(vec![Bytes::from_static(b"b")]).await.unwrap();
         log.append(vec![Bytes::from_static(b"c")]).await.unwrap();
         drop(log);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(dir.join("wal")).unwrap().permissions());
+        assert_eq!(mode & 0o777, OWNERS_ONLY);
         let tally = counts.tally();
         assert_eq!((tally.appends, tally.syncs, tally.bytes), (3, 3, 2 * 9 + 9 + 9));
         let (log, records) = FileLog::open(&dir, "wal", &counts).unwrap();
