@@ -13,6 +13,7 @@ use rpc::tls::TlsPeers;
 use rpc::{Peers, Target};
 use serde_json::{Value, json};
 use telemetry::{Cx, Ring};
+use tonic::Code;
 use world::os::OsHost;
 
 use crate::args::{Ask, Output};
@@ -97,19 +98,21 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
 
 /// What an operator can do about a call that failed.
 fn refused(target: &Target, status: tonic::Status) -> anyhow::Error {
-    match status.code() {
-        tonic::Code::NotFound
-        | tonic::Code::InvalidArgument
-        | tonic::Code::FailedPrecondition
-        | tonic::Code::PermissionDenied => anyhow::anyhow!("{}", status.message()),
-        tonic::Code::Unimplemented => {
-            anyhow::anyhow!("{target} does not know this question: is it of an older release than this program?")
-        }
-        _ => {
-            let reason = rpc::Error::from(status).reason;
-            anyhow::anyhow!("{target} at {} did not answer: {reason}; is the cell running?", target.endpoint)
-        }
+    let answers = [
+        Code::NotFound,
+        Code::InvalidArgument,
+        Code::FailedPrecondition,
+        Code::PermissionDenied,
+        Code::Unauthenticated,
+    ];
+    if answers.contains(&status.code()) {
+        return anyhow::anyhow!("{}", status.message());
     }
+    if status.code() == Code::Unimplemented {
+        return anyhow::anyhow!("{target} does not know this question: is it of an older release than this program?");
+    }
+    let reason = rpc::Error::from(status).reason;
+    anyhow::anyhow!("{target} at {} did not answer: {reason}; is the cell running?", target.endpoint)
 }
 
 fn coordinator(home: &Home) -> anyhow::Result<Target> {

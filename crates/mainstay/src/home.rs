@@ -69,15 +69,16 @@ pub struct Wish {
 impl Home {
     /// The home in `dir`, which has been made before.
     pub fn open(dir: &Path) -> anyhow::Result<Home> {
-        let none = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::PermissionDenied => anyhow!(
-                "you may not read the cell in {}: only its owner may, so run this as the user that runs the cell",
-                dir.display()
-            ),
-            _ => anyhow!(
-                "there is no cell in {} ({error}); give its home with --home, or make one: mainstay dev --home DIR",
-                dir.display()
-            ),
+        let none = |error: std::io::Error| {
+            let place = dir.display();
+            if error.kind() == std::io::ErrorKind::PermissionDenied {
+                return anyhow!(
+                    "you may not read the cell in {place}: only its owner may, so run this as the user that runs the cell"
+                );
+            }
+            anyhow!(
+                "there is no cell in {place} ({error}); give its home with --home, or make one: mainstay dev --home DIR"
+            )
         };
         let dir = fs::canonicalize(dir).map_err(none)?;
         let file = dir.join("cell.json");

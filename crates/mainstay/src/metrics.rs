@@ -129,9 +129,11 @@ pub fn count_works(metrics: &Metrics, view: &Arc<View>, coordinator: &Arc<Coordi
     });
 }
 
+type Amount = fn(world::Tally) -> f64;
+
 /// What the logs of an agent process have written.
 pub fn count_logs(metrics: &Metrics, world: &World) {
-    let numbers: [(&str, &str, fn(world::Tally) -> f64); 4] = [
+    let numbers: [(&str, &str, Amount); 4] = [
         ("mainstay_log_appends_total", "Appends to the agent's log.", |tally| tally.appends as f64),
         ("mainstay_log_syncs_total", "Syncs that these appends shared.", |tally| tally.syncs as f64),
         ("mainstay_log_bytes_total", "Bytes written to the agent's log.", |tally| tally.bytes as f64),

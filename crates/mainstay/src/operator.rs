@@ -131,9 +131,11 @@ impl OperatorService for Operator {
     ) -> Result<Response<wire::RotateTokenKeysResponse>, Status> {
         let void = request.into_inner().void_tokens;
         let rotated = identity::keys::rotate(self.0.ring.world(), &self.0.view, void).await;
-        let rotated = rotated.map_err(|error| match error {
-            identity::Error::Invalid(reason) => Status::failed_precondition(reason),
-            error => unavailable(error),
+        let rotated = rotated.map_err(|error| {
+            if let identity::Error::Invalid(reason) = error {
+                return Status::failed_precondition(reason);
+            }
+            unavailable(error)
         })?;
         tracing::info!(key = rotated.signs, kept = rotated.kept, removed = rotated.removed, "token keys were rotated");
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
