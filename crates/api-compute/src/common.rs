@@ -7,7 +7,7 @@ use axum::extract::State;
 use ids::uuid::Uuid;
 use rpc::Peers;
 use serde_json::{Value, json};
-use telemetry::{Cx, Span};
+use telemetry::{Cx, RequestId, Span, SpanId, TraceId};
 
 use crate::Compute;
 
@@ -17,12 +17,23 @@ pub(crate) type Cloud = State<Arc<Compute>>;
 impl Compute {
     /// The context of a call, and its span; `about`: the id of what it is about, if that is known.
     pub(crate) fn open(&self, request: &RequestCx, name: &'static str, about: Option<&str>) -> (Cx, Span) {
-        let id = request.request_id.as_str().into();
-        let cx = Cx::root(&self.ring, Some(id), request.deadline);
-        match about {
+        let id: RequestId = request.request_id.as_str().into();
+        let about = |cx: Cx| match about {
             Some(subject) => cx.about(&subject).span(name),
             None => cx.span(name),
+        };
+        if let Some((trace, parent)) = request.client_trace {
+            // A client's word is not trusted to name our trace: but in its own there is a span that knows our request.
+            let theirs = Cx::continued(
+                &self.ring,
+                TraceId(trace),
+                SpanId(parent),
+                Some(RequestId::clone(&id)),
+                request.deadline,
+            );
+            drop(about(theirs));
         }
+        about(Cx::root(&self.ring, Some(id), request.deadline))
     }
 
     /// A client's channel to the coordinator.

@@ -13,6 +13,7 @@ pub(crate) fn accept(error: AcceptError) -> Fault {
         AcceptError::OverQuota { ref resources, .. } => Fault::over_quota(match resources.as_str() {
             "key_pairs" => "Quota exceeded, too many key pairs.".to_owned(),
             "server_groups" => "Quota exceeded, too many server groups.".to_owned(),
+            "server_group_members" => "Quota exceeded, too many servers in group".to_owned(),
             _ => message,
         }),
         AcceptError::Forbidden(_) => Fault::forbidden(message),

@@ -2,8 +2,13 @@
 
 mod cloud;
 
-use http::StatusCode;
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
+use telemetry::{Query, SpanId, TraceId};
+use tower::ServiceExt;
 
 use cloud::Cloud;
 
@@ -248,9 +253,27 @@ async fn keys_groups_and_quotas_are_kept() {
     let soft = json!({ "server_group": { "name": "g", "policies": ["soft-affinity"] } });
     cloud.send(BLUE, "2.14", "POST", "/os-server-groups", soft).await.is(400);
     cloud.send("red:member", "2.1", "DELETE", &format!("/os-server-groups/{id}"), Value::Null).await.is(404);
+    let few = json!({ "quota_set": { "server_group_members": 1 } });
+    cloud.send(ADMIN, "2.36", "PUT", "/os-quota-sets/blue", few).await.is(200);
+    let member = |name: &str| {
+        let server = json!({ "name": name, "flavorRef": "1", "imageRef": cloud.image, "networks": "none" });
+        json!({ "server": server, "os:scheduler_hints": { "group": id } })
+    };
+    let first = cloud.send(BLUE, "2.37", "POST", "/servers", member("first")).await.is(202)["server"]["id"].clone();
+    let refused = cloud.send(BLUE, "2.37", "POST", "/servers", member("second")).await.is(403);
+    assert_eq!(refused["forbidden"]["message"], "Quota exceeded, too many servers in group");
+    let first = format!("/servers/{}", first.as_str().unwrap());
+    cloud.send(BLUE, "2.1", "POST", &format!("{first}/action"), json!({ "lock": null })).await.is(202);
+    let meta = json!({ "metadata": { "a": "b" } });
+    cloud.send(BLUE, "2.1", "PUT", &format!("{first}/metadata"), meta.clone()).await.is(409);
+    cloud.send(BLUE, "2.1", "DELETE", &first, Value::Null).await.is(409);
+    cloud.send(BLUE, "2.1", "PUT", &first, json!({ "server": { "name": "renamed" } })).await.is(200);
+    cloud.send(ADMIN, "2.1", "PUT", &format!("{first}/metadata"), meta).await.is(200);
+    cloud.send(BLUE, "2.1", "POST", &format!("{first}/action"), json!({ "unlock": null })).await.is(202);
+    cloud.send(ADMIN, "2.36", "DELETE", "/os-quota-sets/blue", Value::Null).await.is(202);
     cloud.send(BLUE, "2.1", "DELETE", &format!("/os-server-groups/{id}"), Value::Null).await.is(204);
 
-    let limit = json!({ "quota_set": { "instances": 1, "cores": 33 } });
+    let limit = json!({ "quota_set": { "instances": 2, "cores": 33 } });
     cloud.send(BLUE, "2.36", "PUT", "/os-quota-sets/blue", limit.clone()).await.is(403);
     cloud.send(ADMIN, "2.36", "PUT", "/os-quota-sets/none", limit.clone()).await.is(400);
     let set = cloud.send(ADMIN, "2.36", "PUT", "/os-quota-sets/blue", limit).await.is(200);
@@ -260,12 +283,31 @@ async fn keys_groups_and_quotas_are_kept() {
     let refused = cloud.send(BLUE, "2.37", "POST", "/servers", second).await;
     let refused = refused.is(403)["forbidden"]["message"].clone();
     assert!(refused.as_str().unwrap().starts_with("Quota exceeded for instances: Requested 1"), "{refused}");
-    let low = json!({ "quota_set": { "instances": 0 } });
+    let low = json!({ "quota_set": { "instances": 1 } });
     cloud.send(ADMIN, "2.36", "PUT", "/os-quota-sets/blue", low).await.is(400);
     let limits = cloud.get(BLUE, "2.57", "/limits").await.is(200)["limits"]["absolute"].clone();
-    assert_eq!((&limits["maxTotalCores"], &limits["totalCoresUsed"]), (&json!(33), &json!(1)));
+    assert_eq!((&limits["maxTotalCores"], &limits["totalCoresUsed"]), (&json!(33), &json!(2)));
     cloud.send(ADMIN, "2.36", "DELETE", "/os-quota-sets/blue", Value::Null).await.is(202);
     assert_eq!(cloud.get(BLUE, "2.36", "/os-quota-sets/blue").await.is(200)["quota_set"]["cores"], 20);
+}
+
+#[tokio::test]
+async fn a_client_s_trace_knows_the_request_and_does_not_name_its_trace() {
+    let cloud = Cloud::new().await;
+    let theirs = TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+    let server = json!({ "name": "s", "flavorRef": "1", "imageRef": cloud.image, "networks": "none" });
+    let request = Request::post("/servers").header("x-auth-token", BLUE).header("content-type", "application/json");
+    let request = request.header("openstack-api-version", "compute 2.37");
+    let request = request.header("traceparent", format!("00-{theirs}-00f067aa0ba902b7-01"));
+    let body = Body::from(json!({ "server": server }).to_string());
+    let response = cloud.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 202);
+    let id = response.headers()["x-openstack-request-id"].to_str().unwrap();
+    let query = Query { request: Some(id.to_owned()), ..Query::default() };
+    let traces: BTreeMap<TraceId, SpanId> =
+        cloud.ring.find(&query).into_iter().map(|span| (span.trace, span.parent)).collect();
+    assert_eq!(traces.len(), 2, "ours and theirs: {traces:?}");
+    assert_eq!(traces[&theirs], SpanId(0x00f0_67aa_0ba9_02b7));
 }
 
 #[tokio::test]

@@ -144,9 +144,9 @@ async fn show(
         common::admin(&caller, "os_compute_api:os-simple-tenant-usage:show")?;
     }
     let span = Span::parse(&pairs, cloud.world.wall())?;
-    let found = cloud.view.read(|reader| {
-        ::servers::list::newest_first(reader, Some(&project), None).collect::<Result<Vec<_>, _>>()
-    });
+    let found = cloud
+        .view
+        .read(|reader| ::servers::list::newest_first(reader, Some(&project), None).collect::<Result<Vec<_>, _>>());
     let servers = found.await??;
     if !servers.iter().any(|server| counts(server, &span)) {
         return Ok(Json(json!({ "tenant_usage": {} })));

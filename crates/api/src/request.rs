@@ -52,8 +52,8 @@ pub struct Facts {
     pub request_id: String,
     /// The id that the caller gave to the larger thing that this request is part of.
     pub global_request_id: Option<String>,
-    /// The caller's W3C trace context, as it came.
-    pub traceparent: Option<String>,
+    /// The trace and the span that the caller says it is in, by W3C Trace Context: its word only.
+    pub client_trace: Option<(u128, u64)>,
     /// When the request's head had been read.
     pub received: Mono,
     /// When the answer is worth nothing any more.
@@ -84,7 +84,7 @@ impl RequestCx {
         RequestCx(Arc::new(Facts {
             request_id: format!("req-{}", ids::random_uuid(&platform.world).hyphenated()),
             global_request_id: request_id_in(headers),
-            traceparent: short_text(headers, "traceparent", 64),
+            client_trace: short_text(headers, "traceparent", 128).as_deref().and_then(parse_trace),
             received,
             deadline: received + REQUEST_SPAN_MAX,
             dialect: family.dialect,
@@ -108,6 +108,22 @@ fn short_text(headers: &HeaderMap, name: &str, length_max: usize) -> Option<Stri
     (text.len() <= length_max).then(|| text.to_owned())
 }
 
+/// `00-TRACE-SPAN-FLAGS`; a later version may have more behind it.
+fn parse_trace(text: &str) -> Option<(u128, u64)> {
+    let mut parts = text.split('-');
+    let mut digits = |length: usize| {
+        let part = parts.next()?;
+        let plain = part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (plain && part.len() == length).then_some(part)
+    };
+    let (version, trace, span, _flags) = (digits(2)?, digits(32)?, digits(16)?, digits(2)?);
+    if version == "ff" || (version == "00" && parts.next().is_some()) {
+        return None;
+    }
+    let (trace, span) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(span, 16).ok()?);
+    (trace != 0 && span != 0).then_some((trace, span))
+}
+
 /// Only what looks like a request id is taken over, since it ends in logs.
 fn request_id_in(headers: &HeaderMap) -> Option<String> {
     let text = short_text(headers, "x-openstack-request-id", 40)?;
@@ -127,5 +143,29 @@ impl<S: Sync> FromRequestParts<S> for Microversion {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Microversion, Infallible> {
         Ok(parts.extensions.get::<RequestCx>().map_or(Microversion(0, 0), |cx| cx.microversion))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_s_trace_is_taken_only_if_it_is_one() {
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let read = Some((0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7));
+        assert_eq!(parse_trace(&format!("00-{trace}-{span}-01")), read);
+        assert_eq!(parse_trace(&format!("01-{trace}-{span}-01-more")), read);
+        for text in [
+            String::new(),
+            format!("ff-{trace}-{span}-01"),
+            format!("00-{trace}-{span}-01-more"),
+            format!("00-{}-{span}-01", trace.to_uppercase()),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{trace}-{span}"),
+        ] {
+            assert_eq!(parse_trace(&text), None, "{text}");
+        }
     }
 }

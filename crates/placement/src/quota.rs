@@ -91,12 +91,17 @@ impl InForce {
 
     /// Adds to `txn` that the project takes `amount` of `resource`, within its limit at the moment of the commit.
     pub fn charge(&self, resource: &str, amount: u64, txn: &mut Txn) {
+        self.charge_to(&self.limits.project, resource, amount, txn);
+    }
+
+    /// The same for what each `holder` in the project may have for itself.
+    pub fn charge_to(&self, holder: &str, resource: &str, amount: u64, txn: &mut Txn) {
         match self.revision {
             Some(revision) => txn.unchanged(self.key.clone(), revision),
             None => txn.absent(self.key.clone()),
         };
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
-        txn.add(used_key(&self.limits.project, resource), amount, self.limit(resource));
+        txn.add(used_key(holder, resource), amount, self.limit(resource));
     }
 }
 

@@ -252,7 +252,8 @@ impl Servers {
         .await
     }
 
-    /// Changes a server's record: name, description, metadata, tags, lock. `change` may run several times.
+    /// Changes a server's record: name, description, tags, lock. A lock does not stand against it, as with Nova. `change` may
+    /// run several times.
     pub async fn update(
         &self,
         cx: &Cx,
@@ -269,6 +270,21 @@ impl Servers {
             Ok(server)
         })
         .await
+    }
+
+    /// Changes a server's metadata, unless it is locked. `change` may run several times.
+    pub async fn update_metadata(
+        &self,
+        cx: &Cx,
+        caller: &Caller,
+        id: &str,
+        change: impl Fn(&mut Server) -> Result<(), AcceptError>,
+    ) -> Result<Server, AcceptError> {
+        let unlocked = |server: &mut Server| {
+            check_lock(caller, server)?;
+            change(server)
+        };
+        self.update(cx, caller, id, unlocked).await
     }
 
     fn work(&self, cx: &Cx, server: &Server, kind: &'static str, budget: Duration, input: &ServerWork) -> Accept {
@@ -366,10 +382,13 @@ pub fn visible(reader: &Reader<'_>, caller: &Caller, id: &str) -> Result<(Server
 fn changeable(reader: &Reader<'_>, caller: &Caller, id: &str) -> Result<(Server, Revision), AcceptError> {
     let (server, revision) = visible(reader, caller, id)?;
     permit(caller, &server)?;
-    if server.locked.is_some() && !caller.is_admin() {
-        return Err(AcceptError::Locked(server.id));
-    }
+    check_lock(caller, &server)?;
     Ok((server, revision))
+}
+
+/// Refuses to change a locked server, but for an administrator.
+fn check_lock(caller: &Caller, server: &Server) -> Result<(), AcceptError> {
+    if server.locked.is_some() && !caller.is_admin() { Err(AcceptError::Locked(server.id)) } else { Ok(()) }
 }
 
 fn permit(caller: &Caller, server: &Server) -> Result<(), AcceptError> {
@@ -408,6 +427,9 @@ pub(crate) fn refund(server: &Server, txn: &mut Txn) {
     quota::refund(project, "instances", 1, txn);
     quota::refund(project, "cores", u64::from(server.flavor.vcpus), txn);
     quota::refund(project, "ram", server.flavor.ram_mib, txn);
+    if let Some(group) = server.group.as_deref().filter(|_| server.counted_in_group) {
+        quota::refund(group, "server_group_members", 1, txn);
+    }
 }
 
 /// Adds to `txn` that the quota of ports that were to be made for `server`, and were not, is returned.

@@ -195,6 +195,8 @@ pub struct Server {
     pub wanted_host: Option<String>,
     /// Its server group's id.
     pub group: Option<String>,
+    /// Whether it is counted among the members of that group.
+    pub counted_in_group: bool,
     /// Why it is in error.
     pub fault: Option<Fault>,
     /// When it was made.

@@ -95,6 +95,7 @@ impl Record for Server {
             access_ipv4: self.access.v4.map(|address| address.to_string()).unwrap_or_default(),
             access_ipv6: self.access.v6.map(|address| address.to_string()).unwrap_or_default(),
             auto_disk_config: self.auto_disk_config,
+            counted_in_group: self.counted_in_group,
         }
     }
 
@@ -159,6 +160,7 @@ impl Record for Server {
                 v6: given(stored.access_ipv6).map(|text| parsed(&text)).transpose()?,
             },
             auto_disk_config: stored.auto_disk_config,
+            counted_in_group: stored.counted_in_group,
         })
     }
 }

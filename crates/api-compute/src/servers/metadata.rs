@@ -36,7 +36,7 @@ async fn change(
     });
     let limit = limit.await?.unwrap_or(u64::MAX);
     let (call, mut span) = cloud.open(cx, name, Some(id));
-    let changed = cloud.servers.update(&call, caller, id, |server| {
+    let changed = cloud.servers.update_metadata(&call, caller, id, |server| {
         change(&mut server.metadata);
         if server.metadata.len() as u64 > limit {
             return Err(AcceptError::Forbidden(format!("Maximum number of metadata items exceeds {limit}")));

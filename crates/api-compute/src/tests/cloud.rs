@@ -91,9 +91,10 @@ impl Answer {
 }
 
 pub(super) struct Cloud {
-    router: Router,
+    pub(super) router: Router,
     pub(super) table: Vec<api::Route>,
     pub(super) image: String,
+    pub(super) ring: Arc<Ring>,
     view: Arc<View>,
     world: World,
     dir: PathBuf,
@@ -133,7 +134,7 @@ impl Cloud {
             identity: Identity::new(&world, Arc::clone(&view), Passwords::start(1).unwrap()),
             view: Arc::clone(&view),
             world: world.clone(),
-            ring,
+            ring: Arc::clone(&ring),
             peers: Arc::new(Here(wire)),
             coordinator: rpc::Target { role: Role::Coordinator, name: "main".into(), endpoint: String::new() },
         });
@@ -145,7 +146,7 @@ impl Cloud {
             public_url: "https://cloud".into(),
         };
         let (router, table) = crate::routes().build(compute, &platform);
-        Cloud { router, table, image, view, world, dir }
+        Cloud { router, table, image, ring, view, world, dir }
     }
 
     pub(super) async fn send(&self, who: &str, version: &str, method: &str, path: &str, body: Value) -> Answer {

@@ -157,9 +157,12 @@ fn suffices(reader: &Reader<'_>, project: &ProjectId, new: &NewServer) -> Result
     // A flavor that is not there is told of where the request is resolved.
     let Some((flavor, _)) = reader.get::<Flavor>(&new.flavor)? else { return Ok(()) };
     let quota = quota::in_force(reader, project.as_str())?;
-    for (resource, each) in [("instances", 1), ("cores", u64::from(flavor.vcpus)), ("ram", flavor.ram_mib)] {
+    let own = project.as_str();
+    let mut wanted = vec![(own, "instances", 1), (own, "cores", u64::from(flavor.vcpus)), (own, "ram", flavor.ram_mib)];
+    wanted.extend(new.group.as_deref().map(|group| (group, "server_group_members", 1)));
+    for (holder, resource, each) in wanted {
         let wanted = each.saturating_mul(u64::from(new.min_count));
-        let used = crate::limits::used(reader, project.as_str(), resource);
+        let used = crate::limits::used(reader, holder, resource);
         if let Some(limit) = quota.limit(resource).filter(|limit| used.saturating_add(wanted) > *limit) {
             return Err(AcceptError::OverQuota { resources: resource.to_owned(), wanted, used, limit });
         }
@@ -172,6 +175,9 @@ fn charge(reader: &Reader<'_>, server: &Server, txn: &mut Txn) -> Result<(), Acc
     quota.charge("instances", 1, txn);
     quota.charge("cores", u64::from(server.flavor.vcpus), txn);
     quota.charge("ram", server.flavor.ram_mib, txn);
+    if let Some(group) = &server.group {
+        quota.charge_to(group, "server_group_members", 1, txn);
+    }
     let made = made_ports(&server.cards);
     if made > 0 {
         txn.merge(networks::claim_ports(reader, &server.project, made)?);
@@ -224,6 +230,7 @@ fn record(
         locked: None,
         access: new.access.clone(),
         auto_disk_config: new.auto_disk_config,
+        counted_in_group: new.group.is_some(),
     }
 }
 
