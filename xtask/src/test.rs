@@ -3,6 +3,7 @@
 //! Builds share what they can: lints and documentation work on checked crates, tests and the programs that tests
 //! start on built ones, each with the features of the whole workspace. Nothing here writes into the sources.
 
+mod client;
 mod count;
 mod doctests;
 
@@ -42,6 +43,7 @@ fn all(stages: &mut Stages, quick: bool) -> anyhow::Result<count::Count> {
     // Tests start the product's own programs from the target directory.
     stages.run("build", || run::check(built().args(["build", "--workspace", "--bins", "--tests", "--locked"])))?;
     let mut count = stages.run("tests", tests)?;
+    stages.run("openstack client", client::client)?;
     if !quick {
         let crates = doctests::crates()?;
         if !crates.is_empty() {
@@ -52,6 +54,19 @@ fn all(stages: &mut Stages, quick: bool) -> anyhow::Result<count::Count> {
         stages.run("simulation", || run::check(run::command(house::target().join("debug/sim")).args(SIMULATED)))?;
     }
     Ok(count)
+}
+
+/// `cargo xtask client`: that stage alone, and what it needs. With `MAINSTAY_BIN` a program that is there is tested.
+pub(crate) fn client() -> anyhow::Result<()> {
+    let mut stages = Stages::new();
+    stages.run("packages", packages::for_tests)?;
+    stages.run("guest image", || guest_image::build(&house::guest_image(), &mut |line| println!("{line}")))?;
+    if std::env::var_os("MAINSTAY_BIN").is_none() {
+        stages.run("build", || run::check(built().args(["build", "--package", "mainstay", "--locked"])))?;
+    }
+    let result = stages.run("openstack client", client::client);
+    stages.print();
+    result
 }
 
 /// `cargo xtask fix`.

@@ -7,7 +7,7 @@
 mod api;
 mod cell;
 mod first;
-mod ssh;
+pub(crate) mod ssh;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -15,16 +15,16 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(90);
 const SSH_FAILED: i32 = 255;
 
 /// Who to log in as, and where.
-pub(super) struct Login<'a> {
-    pub(super) key: &'a Path,
-    pub(super) address: &'a str,
+pub(crate) struct Login<'a> {
+    pub(crate) key: &'a Path,
+    pub(crate) address: &'a str,
     /// Guests come and go and their addresses are used again, so their keys are kept apart from the person's own list.
-    pub(super) known_hosts: &'a Path,
+    pub(crate) known_hosts: &'a Path,
 }
 
 impl Login<'_> {
     /// Runs a command in the guest, again until its SSH server lets us in. If the command itself fails, so does this.
-    pub(super) fn wait_for(&self, command: &str) -> anyhow::Result<String> {
+    pub(crate) fn wait_for(&self, command: &str) -> anyhow::Result<String> {
         clock::wait_for("the guest's SSH server", ANSWERS_WITHIN, || {
             let mut ssh = run::command("ssh");
             ssh.args(self.options()).args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]);
