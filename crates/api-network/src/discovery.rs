@@ -4,7 +4,7 @@ use api::{Fault, Json, Path, RequestCx};
 use serde_json::{Value, json};
 
 /// The extensions whose whole behaviour is there: (alias, name, what it does).
-const EXTENSIONS: [(&str, &str, &str); 18] = [
+const EXTENSIONS: [(&str, &str, &str); 19] = [
     ("allowed-address-pairs", "Allowed Address Pairs", "Addresses that may pass a port beside its own"),
     ("binding", "Port Binding", "Where ports are realised"),
     ("filter-validation", "Filter parameters validation", "Filters on unknown fields are refused"),
@@ -14,6 +14,7 @@ const EXTENSIONS: [(&str, &str, &str); 18] = [
     ("pagination", "Pagination support", "Lists come in pages"),
     ("port-security", "Port Security", "Anti-spoofing may be switched off for a port"),
     ("project-id", "project_id field enabled", "project_id beside tenant_id"),
+    ("quota-check-limit", "Quota engine limit check", "A limit below what is used is refused if that is asked for"),
     ("quota_details", "Quota details management support", "Limits with what is used of them"),
     ("quotas", "Quota management support", "Limits of projects"),
     ("router", "Neutron L3 Router", "Routers between the networks of a project"),

@@ -6,7 +6,7 @@ use api::{Caller, Fault, Json, Path, Routes};
 use axum::extract::State;
 use http::StatusCode;
 use networks::quota::{self, Quota, Resource};
-use networks::{Networks, ProjectId, Who};
+use networks::{NetError, Networks, ProjectId, Who};
 use serde_json::{Map, Value, json};
 
 use crate::attrs::Attrs;
@@ -121,8 +121,16 @@ async fn update(
         }
     }
     attrs.project()?;
+    let checked = attrs.flag("check_limit")?.unwrap_or(false) && !attrs.flag("force")?.unwrap_or(false);
     attrs.done()?;
     let quota = cloud.decide(&who, |plan| {
+        let low = |resource: &Resource, most: u64| checked && quota::used(plan.reader(), &project, *resource) > most;
+        if let Some((resource, most)) =
+            changes.iter().filter_map(|(resource, most)| Some((resource, (*most)?))).find(|(of, most)| low(of, *most))
+        {
+            let text = format!("Quota limit {most} for {} is less than what the project has already", resource.name());
+            return Err(NetError::Invalid(text));
+        }
         let (txn, quota) = quota::set(plan.reader(), &project, &changes)?;
         plan.merge(txn);
         Ok(quota)

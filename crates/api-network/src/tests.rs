@@ -257,6 +257,11 @@ async fn quotas_hold_and_are_told() {
     let network = site.network().await;
     let (status, answer) = site.call(ME, "POST networks", json!({ "network": {} })).await;
     assert_eq!((status, &answer["NeutronError"]["type"]), (409, &json!("OverQuota")));
+    // The client asks for this by itself, unless it is told to force the change.
+    let lower = |more: Value| json!({ "quota": { "network": 0, "check_limit": true, "force": more } });
+    site.refused(ADMIN, "PUT quotas/p1", lower(json!(false))).await;
+    site.ok(ADMIN, "PUT quotas/p1", lower(json!(true))).await;
+    site.ok(ADMIN, "PUT quotas/p1", json!({ "quota": { "network": 1, "check_limit": true } })).await;
     let details = site.ok(ME, "GET quotas/p1/details.json", Value::Null).await;
     assert_eq!(details["quota"]["network"], json!({ "limit": 1, "used": 1, "reserved": 0 }));
     assert_eq!(site.ok(ME, "GET quotas/p1", Value::Null).await["quota"]["port"], -1);

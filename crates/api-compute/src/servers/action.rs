@@ -294,18 +294,20 @@ impl At<'_> {
             if !add && !ports.iter().any(|(port, _)| port.groups.contains(&group)) {
                 return Err(networks::NetError::NotFound { kind: networks::Kind::SecurityGroup, id: name.clone() });
             }
+            let mut all = Vec::new();
             for (port, _) in ports.iter().filter(|(port, _)| port.port_security) {
                 let mut groups = port.groups.clone();
                 groups.retain(|there| *there != group);
                 if add {
                     groups.push(group);
                 }
+                all.extend(groups.iter().filter(|group| !all.contains(*group)).copied().collect::<Vec<_>>());
                 let change = networks::port::Change { groups: Some(groups), ..Default::default() };
                 networks::port::update(plan, port.id, change)?;
             }
-            Ok(group)
+            named(plan.reader(), all)
         });
-        let group = span.note(changed.await).map_err(|error| {
+        let groups = span.note(changed.await).map_err(|error| {
             if matches!(error, networks::NetError::NotFound { .. }) {
                 Fault::not_found(error.to_string())
             } else {
@@ -313,17 +315,23 @@ impl At<'_> {
             }
         })?;
         drop(span);
+        // What the ports have counts: a server that was given no groups has the default one without naming it.
         let note = |server: &mut Server| {
-            let id = group.to_string();
-            server.security_groups.retain(|(there, _)| *there != id);
-            if add {
-                server.security_groups.push((id, name.clone()));
-            }
+            server.security_groups.clone_from(&groups);
             Ok(())
         };
         self.cloud.servers.update(&call, self.caller, self.id, note).await.map_err(fault::accept)?;
         Ok(StatusCode::ACCEPTED.into_response())
     }
+}
+
+/// The groups with their names, as a server shows them.
+fn named(reader: &store::Reader<'_>, groups: Vec<GroupId>) -> Result<Vec<(String, String)>, networks::NetError> {
+    let named = |id: GroupId| {
+        let found = reader.get::<SecurityGroup>(&id)?;
+        Ok(found.map(|(group, _)| (id.to_string(), group.standard.name)))
+    };
+    groups.into_iter().filter_map(|id| named(id).transpose()).collect()
 }
 
 fn group_named(reader: &store::Reader<'_>, who: &Who, name: &str) -> Result<GroupId, networks::NetError> {
