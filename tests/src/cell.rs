@@ -1,6 +1,8 @@
-//! A cell: `mainstay dev` with the fake driver in a directory of its own.
+//! A cell: `mainstay dev` in a directory of its own, with the fake driver or with real guests.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port, signal};
-use crate::{Client, Door, binary, records, until};
+use crate::{Client, Door, Machine, SmallDisk, binary, records, until};
 
 const NODES_UP_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
@@ -26,22 +28,75 @@ pub struct Route {
     pub dialect: String,
 }
 
-/// A running cell. Everything that it started ends when it is dropped.
+/// A cell. Everything that it started ends when it is dropped.
 pub struct Cell {
+    dev: Option<Process>,
+    /// Goes before the directory that it is mounted in.
+    disk: Option<SmallDisk>,
     dir: TempDir,
     port: u16,
     nodes: usize,
-    dev: Option<Process>,
+    real: bool,
+    options: Vec<String>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Cell {
     /// A new cell with this many fake nodes, all of them there.
     pub fn start(nodes: usize) -> Cell {
-        let dir = tempfile::Builder::new().prefix("mainstay-cell-").tempdir().expect("a directory for a cell");
-        let mut cell = Cell { dir, port: free_port(), nodes, dev: None };
+        let mut cell = Cell::new(nodes, false);
         cell.run();
         cell.all_nodes_up();
         cell
+    }
+
+    /// A new cell with one node that runs real guests. It does not run yet.
+    ///
+    /// # Panics
+    /// Without root: what these cells are about cannot be had without.
+    pub fn of_guests() -> Cell {
+        assert!(rustix::process::geteuid().is_root(), "real guests with real networks are tested as root");
+        Cell::new(1, true)
+    }
+
+    fn new(nodes: usize, real: bool) -> Cell {
+        let dir = tempfile::Builder::new().prefix("mainstay-cell-").tempdir().expect("a directory for a cell");
+        // What a guest's user is to run may lie in it; the cell's home below is its owner's alone.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), open).expect("the directory is ours");
+        let (options, environment) = (Vec::new(), Vec::new());
+        Cell { dev: None, disk: None, dir, port: free_port(), nodes, real, options, environment }
+    }
+
+    /// Gives `mainstay dev` these further words at each start from now on, in place of those given before.
+    pub fn set_options(&mut self, words: &[&str]) {
+        self.options = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Lets programs in `dir` be found before others of their name.
+    pub fn search_first(&mut self, dir: &Path) {
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(dir.to_path_buf()).chain(std::env::split_paths(&rest));
+        let path = std::env::join_paths(dirs).expect("the directory's name has no colon");
+        self.environment.push(("PATH".into(), path));
+    }
+
+    /// Gives the node of a cell that does not run yet a disk of its own.
+    pub fn give_disk(&mut self, mebibytes: u64) {
+        self.disk = Some(SmallDisk::mount(&self.path("agents/node-1"), mebibytes));
+    }
+
+    /// The node's own disk.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("the node was given a disk")
+    }
+
+    /// Where the test may put files of its own.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The cell's directory.
@@ -64,8 +119,11 @@ impl Cell {
         let home = self.home().display().to_string();
         let listen = format!("127.0.0.1:{}", self.port);
         let nodes = self.nodes.to_string();
-        let words = ["dev", "--home", &home, "--driver", "fake", "--nodes", &nodes, "--listen", &listen];
-        let mut dev = Process::start(&words.map(str::to_owned), &self.log("dev"));
+        let driver = if self.real { "qemu" } else { "fake" };
+        let words = ["dev", "--home", &home, "--driver", driver, "--nodes", &nodes, "--listen", &listen];
+        let words = words.into_iter().map(str::to_owned).chain(self.options.iter().cloned());
+        let words: Vec<String> = words.collect();
+        let mut dev = Process::start_within(&words, &self.log("dev"), &self.environment);
         let line = dev.ready();
         assert_eq!(line, format!("ready {}", self.url()), "what it says when it is ready");
         self.dev = Some(dev);
@@ -85,6 +143,15 @@ impl Cell {
         if let Some(mut dev) = self.dev.take() {
             dev.kill();
         }
+    }
+
+    /// `kill -9` of `mainstay dev` and of its agents.
+    pub fn kill_all(&mut self) {
+        if let Some(agent) = self.agent_pid() {
+            signal(agent, Signal::KILL);
+        }
+        self.kill();
+        self.agent_ends();
     }
 
     /// SIGTERM, and waits for an orderly end.
@@ -184,8 +251,14 @@ impl Cell {
         });
     }
 
-    /// The guests that exist on the fake machine, with what it says of each.
+    /// The guests of which anything exists on the machine, with what is known of each.
     pub fn guests(&self) -> BTreeMap<String, String> {
+        if self.real {
+            let machine = Machine::of(&self.home());
+            let running = machine.processes();
+            let shown = |guest: &String| if running.contains_key(guest) { "running" } else { "stopped" };
+            return machine.directories().into_iter().map(|guest| (guest.clone(), shown(&guest).to_owned())).collect();
+        }
         let text = std::fs::read_to_string(self.home().join("agents/node-1/fake/guests")).unwrap_or_default();
         let mut guests = BTreeMap::new();
         for line in text.lines().skip(1) {
@@ -217,6 +290,9 @@ impl Drop for Cell {
         self.kill();
         if let Some(agent) = agent {
             signal(agent, Signal::KILL);
+        }
+        if self.real {
+            Machine::of(&self.home()).lose_power();
         }
     }
 }

@@ -6,6 +6,8 @@
 //! not running: what a cell says of itself is one thing, what it has left on disk is the other. Nothing waits for a fixed
 //! time: [`until`] asks again until a condition holds, and says in its failure what it saw last.
 //!
+//! With real guests there is more to see: [`Guests`] drives them, and [`Machine`] is what the cell has made of this one.
+//!
 //! Deliberately absent: anything that the tests could get from the crates of the house. A cell is tested from outside.
 
 #![expect(clippy::disallowed_methods, reason = "these tests are about real processes in real time")]
@@ -13,14 +15,24 @@
 mod binary;
 mod cell;
 mod client;
+mod dice;
+mod disk;
+mod guests;
+mod machine;
 mod process;
 mod raw;
 pub mod records;
+mod ssh;
 mod wait;
 
 pub use cell::{Cell, Route};
 pub use client::{Answer, Client};
-pub use process::{Process, free_port, resident_bytes, signal, written_bytes};
+pub use dice::Dice;
+pub use disk::SmallDisk;
+pub use guests::Guests;
+pub use machine::Machine;
+pub use process::{Process, free_port, has_ended, resident_bytes, signal, written_bytes};
 pub use raw::{Door, Raw, RawAnswer};
 pub use rustix::process::Signal;
-pub use wait::{unchanged, until};
+pub use ssh::Login;
+pub use wait::{pause, timed, unchanged, until};

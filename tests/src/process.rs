@@ -1,5 +1,6 @@
 //! Processes that a test started, and nobody else's.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,11 +26,17 @@ pub struct Process {
 impl Process {
     /// Starts the program; what it writes to standard error is added to the file `log`.
     pub fn start(arguments: &[String], log: &Path) -> Process {
+        Process::start_within(arguments, log, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_within(arguments: &[String], log: &Path, environment: &[(String, OsString)]) -> Process {
         let out = log.with_extension("out");
         let errors = File::options().create(true).append(true).open(log).expect("the log can be written");
         let stdout = File::create(&out).expect("the output can be written");
         let mut command = Command::new(binary::path());
         command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(errors);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("the program under test starts");
         Process { child, log: log.to_path_buf(), out }
     }
@@ -95,6 +102,13 @@ pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _gone = kill_process(pid, signal);
     }
+}
+
+/// Whether a process has ended. One that only waits to be noticed by its parent has.
+pub fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; the state follows it.
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 /// Bytes that a process caused to be written to storage.

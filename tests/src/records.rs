@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use coordinator::Work;
+use coordinator::progress::{Next, Progress};
+use coordinator::{JournalEntry, Work};
 use rusqlite::Connection;
 use store::Record;
 
@@ -58,14 +59,40 @@ impl Records {
             .collect()
     }
 
-    /// Works that were in flight: how many of each kind had how many entries in their journal.
-    pub fn in_flight(&self) -> BTreeMap<(String, usize), usize> {
-        let mut counted = BTreeMap::new();
+    /// The step at which each work was, by its name. `guests`: what was there on the nodes then, and how it stood.
+    ///
+    /// The journal tells of a step on a node only together with the step after it. So a boot whose guest runs was being
+    /// handed over, and a delete whose guest is gone was returning claims.
+    pub fn steps_under_way(&self, guests: &BTreeMap<String, String>) -> Vec<String> {
+        let mut found = Vec::new();
         for (key, bytes) in self.records.iter().filter(|(key, _)| key.starts_with(Work::TABLE)) {
             let work = Work::decode(bytes).expect("a work is readable");
-            let journal = self.under(&format!("w/journal/{}/", &key[Work::TABLE.len()..])).len();
-            *counted.entry((work.kind, journal)).or_default() += 1;
+            let id = &key[Work::TABLE.len()..];
+            if self.records.contains_key(&format!("w/next/{}", work.subject)) && work.abort.is_none() {
+                // It waits until another one has been undone.
+                continue;
+            }
+            let journal = self.under(&format!("w/journal/{id}/")).into_iter();
+            let journal: Vec<_> =
+                journal.map(|key| JournalEntry::decode(&self.records[key]).expect("a journal is readable")).collect();
+            let guest = guests.get(&work.subject).map_or("gone", String::as_str);
+            found.extend(step_under_way(&work.kind, &journal, guest));
         }
-        counted
+        found
+    }
+}
+
+fn step_under_way(kind: &str, journal: &[JournalEntry], guest: &str) -> Option<String> {
+    let steps: &[&str] = match kind {
+        "server.boot" => &["claim manifest", "build on node", "hand over"],
+        "server.delete" => &["destroy on node", "return claims"],
+        _ => return None,
+    };
+    let done = if kind == "server.boot" { guest.starts_with("running") } else { guest == "gone" };
+    match Progress::replay(steps.len(), journal).next() {
+        Next::Run(step) if steps[step].ends_with("on node") && done => Some(steps[step + 1].to_owned()),
+        Next::Run(step) => Some(steps[step].to_owned()),
+        Next::Undo(step) => Some(format!("undo of {}", steps[step])),
+        Next::Succeed | Next::Fail(_) => None,
     }
 }

@@ -20,6 +20,18 @@ pub fn until<T>(what: &str, bound: Duration, mut ask: impl FnMut() -> Result<T, 
     }
 }
 
+/// Lets time pass: where a moment is drawn at random. What is waited for has a condition.
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// How long `act` takes.
+pub fn timed(act: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    act();
+    begun.elapsed()
+}
+
 /// Waits until `sample` has been the same for `span`. With a `bound` hardly longer than that: it must not change at all.
 ///
 /// # Panics

@@ -1,31 +1,28 @@
-//! 300 creates and about as many deletes, while the control process and the agents are killed again and again.
+//! 300 creates and about as many deletes, while the control process and the agents are killed again and again: until
+//! each step of both workflows was interrupted.
 //!
 //! What was acknowledged is kept; what was not may have happened or not, but wholly. In the end nothing is left of what
 //! was deleted: not for tenants, not in the store, not on the nodes. `MAINSTAY_SEED` chooses another storm.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cell_tests::{Cell, Client, Signal, signal, until};
+use cell_tests::{Cell, Client, Dice, Signal, signal, until};
 use serde_json::{Value, json};
 
 const CREATES: usize = 300;
 const KILLS: usize = 10;
+/// Where some step was not interrupted by then, there are more, up to so many.
+const KILLS_MAX: usize = 60;
+/// Creates that are acknowledged from one kill to the next, at least.
+const CREATES_A_KILL: usize = CREATES / (KILLS + 2);
+/// Every step of both workflows.
+const STEPS: [&str; 5] = ["claim manifest", "build on node", "hand over", "destroy on node", "return claims"];
 /// Each has a project, so that quotas take part: ten servers at a time.
 const TENANTS: usize = 8;
 const HELD: usize = 7;
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
-
-/// Small, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % bound
-    }
-}
 
 /// What a tenant knows for sure.
 #[derive(Default)]
@@ -38,7 +35,7 @@ struct Known {
 
 #[test]
 fn a_storm_of_kills_loses_nothing_and_leaves_nothing() {
-    let mut dice = Dice(std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1));
+    let mut dice = Dice::of_test(1);
     let mut cell = Cell::start(3);
     let admin = cell.admin();
     let tenants: Vec<Client> = (0..TENANTS).map(|number| tenant(&cell, &admin, &format!("tenant-{number}"))).collect();
@@ -49,28 +46,33 @@ fn a_storm_of_kills_loses_nothing_and_leaves_nothing() {
     cell.run();
     cell.all_nodes_up();
 
-    let acknowledged = AtomicUsize::new(0);
-    let mut interrupted = BTreeMap::new();
+    let (acknowledged, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut interrupted = Interrupted::new();
+    let mut kills = 0;
     let known: Vec<Known> = std::thread::scope(|scope| {
         let threads: Vec<_> = tenants
             .iter()
             .map(|tenant| {
-                let (seed, acknowledged) = (dice.below(usize::MAX) as u64, &acknowledged);
-                scope.spawn(move || churn(tenant, Dice(seed), acknowledged))
+                let (seed, acknowledged, over) = (dice.below(usize::MAX) as u64, &acknowledged, &over);
+                scope.spawn(move || churn(tenant, Dice::new(seed), acknowledged, over))
             })
             .collect();
-        for kill in 0..KILLS {
-            let at = CREATES * (kill + 1) / (KILLS + 2);
+        let mut at = 0;
+        while kills < KILLS || (kills < KILLS_MAX && !missed(&interrupted).is_empty()) {
+            at += CREATES_A_KILL;
             until("creates go on", SETTLES_WITHIN, || {
                 let now = acknowledged.load(Ordering::Relaxed);
                 if now >= at { Ok(()) } else { Err(format!("{now} acknowledged")) }
             });
             strike(&mut cell, dice.below(3), &mut interrupted);
+            kills += 1;
         }
+        over.store(true, Ordering::Relaxed);
         threads.into_iter().map(|thread| thread.join().expect("a tenant is served to the end")).collect()
     });
-    println!("interrupted by {KILLS} kills: {interrupted:#?}");
-    assert!(!interrupted.is_empty(), "no kill met a work in flight: this tested nothing");
+    println!("{} creates; {kills} kills interrupted: {interrupted:#?}", acknowledged.load(Ordering::Relaxed));
+    let missed = missed(&interrupted);
+    assert!(missed.is_empty(), "{kills} kills never interrupted {missed:?}: nothing is known of these");
 
     for (tenant, known) in tenants.iter().zip(&known) {
         settled(tenant, known);
@@ -100,14 +102,16 @@ fn a_storm_of_kills_loses_nothing_and_leaves_nothing() {
 }
 
 /// Creates and deletes, through all that befalls the cell.
-fn churn(tenant: &Client, mut dice: Dice, acknowledged: &AtomicUsize) -> Known {
+fn churn(tenant: &Client, mut dice: Dice, acknowledged: &AtomicUsize, over: &AtomicBool) -> Known {
     let mut known = Known::default();
     let body = until("the cell answers", SETTLES_WITHIN, || {
         tenant.ask("GET", "/compute/v2.1/", None)?;
         Ok(tenant.server("storm"))
     });
     let mut doubtful = BTreeSet::new();
-    for number in 0..CREATES.div_ceil(TENANTS) {
+    let mut number = 0;
+    while number < CREATES.div_ceil(TENANTS) || !over.load(Ordering::Relaxed) {
+        number += 1;
         let mut body = body.clone();
         body["server"]["name"] = json!(format!("storm-{number}"));
         until("a create is acknowledged", SETTLES_WITHIN, || {
@@ -146,25 +150,35 @@ fn churn(tenant: &Client, mut dice: Dice, acknowledged: &AtomicUsize) -> Known {
     known
 }
 
+/// How many works were interrupted by whose death in which step.
+type Interrupted = BTreeMap<(&'static str, String), usize>;
+
+/// The steps that nobody's death has interrupted.
+fn missed(interrupted: &Interrupted) -> Vec<&'static str> {
+    STEPS.into_iter().filter(|step| !interrupted.keys().any(|(_, hit)| hit == step)).collect()
+}
+
 /// Kills the control process (0), the agents (1) or both, notes what that interrupted, and has all run again.
-fn strike(cell: &mut Cell, whom: usize, interrupted: &mut BTreeMap<String, usize>) {
-    if whom >= 1
-        && let Some(agent) = cell.agent_pid()
-    {
-        signal(agent, Signal::KILL);
-    }
+fn strike(cell: &mut Cell, whom: usize, interrupted: &mut Interrupted) {
+    let agent = cell.agent_pid();
     if whom == 1 {
+        agent.into_iter().for_each(|agent| signal(agent, Signal::KILL));
         // Works that wait for the node stand still: what is listed now is what was interrupted.
         for work in cell.operator(&["work", "list"]).as_array().into_iter().flatten() {
-            let key = format!("agents: {} in step {}", work["kind"], work["step"]);
-            *interrupted.entry(key).or_default() += 1;
+            if let Some(step) = work["step"].as_str().filter(|step| !step.is_empty() && work["waiting"] != true) {
+                *interrupted.entry(("agents", step.to_owned())).or_default() += 1;
+            }
         }
         return;
     }
+    // Agents that live on are held, so that what is found is what was there at the moment of the kill.
+    let (first, who) = if whom == 0 { (Signal::STOP, "control") } else { (Signal::KILL, "both") };
+    agent.into_iter().for_each(|agent| signal(agent, first));
     cell.kill();
-    for ((kind, journal), count) in cell.records().in_flight() {
-        *interrupted.entry(format!("control: {kind:?} with {journal} journal entries")).or_default() += count;
+    for step in cell.records().steps_under_way(&cell.guests()) {
+        *interrupted.entry((who, step)).or_default() += 1;
     }
+    agent.into_iter().for_each(|agent| signal(agent, Signal::CONT));
     cell.run();
 }
 

@@ -7,6 +7,7 @@ mod every_route;
 mod idle_writes_nothing;
 mod kill9_storm;
 mod malformed;
+mod no_capacity;
 mod operators;
 mod quota;
 mod slow_clients;
