@@ -39,17 +39,25 @@ pub fn decide(hosts: &Hosts, request: &Request) -> Candidates {
     let mut refused: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut fitting: Vec<(u64, u64, &Host)> = Vec::new();
     for host in hosts.iter() {
-        match refusal(host, request) {
-            Some(reason) => refused.entry(reason).or_default().push(host.name.clone()),
-            None => fitting.push((weight(host, request), tie(&host.name, request.subject), host)),
+        match refusal(host, request).map_or_else(|| free_share(host, request), Err) {
+            Err(reason) => refused.entry(reason).or_default().push(host.name.clone()),
+            Ok(share) => fitting.push((weight(host, request, share), tie(&host.name, request.subject), host)),
         }
     }
-    fitting.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)).then(one.2.name.cmp(&other.2.name)));
-    let hosts = fitting.into_iter().take(request.limit).map(|(_, _, host)| host.name.clone()).collect();
+    let better = |one: &(u64, u64, &Host), other: &(u64, u64, &Host)| {
+        other.0.cmp(&one.0).then(one.1.cmp(&other.1)).then_with(|| one.2.name.cmp(&other.2.name))
+    };
+    if request.limit < fitting.len() {
+        // Only the best few have to be in order.
+        fitting.select_nth_unstable_by(request.limit, better);
+        fitting.truncate(request.limit);
+    }
+    fitting.sort_unstable_by(better);
+    let hosts = fitting.into_iter().map(|(_, _, host)| host.name.clone()).collect();
     Candidates { hosts, refused }
 }
 
-/// Why `host` cannot take the request, if it cannot. The first reason counts, in the order of what a person would fix.
+/// Why `host` must not take the request, if so. The first reason counts, in the order of what a person would fix.
 fn refusal(host: &Host, request: &Request) -> Option<String> {
     if request.host.as_ref().is_some_and(|wanted| *wanted != host.name) {
         return Some("another host was asked for".into());
@@ -65,25 +73,27 @@ fn refusal(host: &Host, request: &Request) -> Option<String> {
     }
     let in_group = request.group_hosts.contains(&host.name);
     match request.group_policy.as_deref() {
-        Some("anti-affinity") if in_group => return Some("a member of its server group is there".into()),
+        Some("anti-affinity") if in_group => Some("a member of its server group is there".into()),
         Some("affinity") if !request.group_hosts.is_empty() && !in_group => {
-            return Some("its server group is elsewhere".into());
+            Some("its server group is elsewhere".into())
         }
-        Some(_) | None => {}
+        Some(_) | None => None,
     }
-    let short = request.resources.iter().find(|(class, wanted)| {
-        **wanted > host.free(class) || !host.inventories.get(*class).is_some_and(|inventory| inventory.allows(**wanted))
-    });
-    short.map(|(class, _)| format!("too little {class}"))
 }
 
-/// Greater is better: the share (in 1/1024) that stays free of the scarcest class, members of a soft group aside.
-fn weight(host: &Host, request: &Request) -> u64 {
-    let share = |class: &String, wanted: &u64| {
-        let capacity = host.inventories.get(class).map_or(0, placement::Inventory::capacity).max(1);
-        host.free(class).saturating_sub(*wanted).saturating_mul(1024) / capacity
-    };
-    let free = request.resources.iter().map(|(class, wanted)| share(class, wanted)).min().unwrap_or(1024);
+/// The share (in 1/1024) that stays free of the scarcest class; or which one is too scarce.
+fn free_share(host: &Host, request: &Request) -> Result<u64, String> {
+    let mut least = 1024;
+    for (class, wanted) in &request.resources {
+        let stock = host.stocks.get(class).filter(|stock| stock.has(*wanted));
+        let stock = stock.ok_or_else(|| format!("too little {class}"))?;
+        least = least.min((stock.free() - wanted).saturating_mul(1024) / stock.capacity.max(1));
+    }
+    Ok(least)
+}
+
+/// Greater is better: what stays free, members of a soft group aside.
+fn weight(host: &Host, request: &Request, free: u64) -> u64 {
     let members = request.group_hosts.iter().filter(|member| **member == host.name).count() as u64;
     match request.group_policy.as_deref() {
         Some("soft-anti-affinity") => free + (1024 - members.min(1024)) * 2048,

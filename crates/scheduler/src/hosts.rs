@@ -17,17 +17,35 @@ pub struct Host {
     pub zone: String,
     /// Why no new servers may be placed on it, if so.
     pub disabled: Option<String>,
-    /// What it has.
-    pub inventories: BTreeMap<String, Inventory>,
-    /// What is claimed.
-    pub used: BTreeMap<String, u64>,
+    /// What it has and what of it is claimed, by resource class.
+    pub stocks: BTreeMap<String, Stock>,
 }
 
-impl Host {
-    /// What is left of `class`.
-    pub fn free(&self, class: &str) -> u64 {
-        let capacity = self.inventories.get(class).map_or(0, Inventory::capacity);
-        capacity.saturating_sub(self.used.get(class).copied().unwrap_or(0))
+/// What a host has of one resource class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// What it has; `None`: none, or it was taken away while some is claimed.
+    pub inventory: Option<Inventory>,
+    /// The inventory's capacity, which is asked for in every decision.
+    pub capacity: u64,
+    /// What is claimed.
+    pub used: u64,
+}
+
+impl Stock {
+    /// What is left.
+    pub fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.used)
+    }
+
+    /// Whether `amount` can be claimed.
+    pub fn has(&self, amount: u64) -> bool {
+        amount <= self.free() && self.inventory.as_ref().is_some_and(|inventory| inventory.allows(amount))
+    }
+
+    fn set(&mut self, inventory: Option<Inventory>) {
+        self.capacity = inventory.as_ref().map_or(0, Inventory::capacity);
+        self.inventory = inventory;
     }
 }
 
@@ -47,7 +65,10 @@ impl Hosts {
             match entry.map(Provider::decode_entry) {
                 Some(Ok((provider, _))) => {
                     let host = self.by_provider.entry(id).or_default();
-                    host.inventories = provider.inventories;
+                    host.stocks.values_mut().for_each(|stock| stock.set(None));
+                    for (class, inventory) in provider.inventories {
+                        host.stocks.entry(class).or_default().set(Some(inventory));
+                    }
                     if host.name.is_empty() {
                         host.name = provider.name;
                     }
@@ -72,7 +93,7 @@ impl Hosts {
         } else if let Some((id, class)) = text.strip_prefix("p/used/").and_then(|rest| rest.split_once('/')) {
             let Ok(id) = id.parse() else { return };
             let used = entry.map_or(0, Entry::counter);
-            self.by_provider.entry(id).or_default().used.insert(class.to_owned(), used);
+            self.by_provider.entry(id).or_default().stocks.entry(class.to_owned()).or_default().used = used;
         }
     }
 

@@ -11,7 +11,7 @@ use networks::{GroupId, NetworkId, Port, PortId};
 use proto::agent::v1 as wire;
 use store::{Reader, Record, Revision};
 
-use crate::metadata;
+use crate::metadata::{self, Told};
 use crate::server::{Server, ServerId};
 use crate::stored::{UserData, bytes};
 
@@ -35,8 +35,9 @@ pub fn build(reader: &Reader<'_>, id: ServerId) -> Result<wire::Build, GuestErro
     let ports = ports_of(reader, id)?;
     let user_data = user_data(reader, &server)?;
     let subnets = metadata::subnets_of(reader, &ports)?;
-    let documents = metadata::documents(&server, &ports, &subnets, &user_data);
-    let spec = spec(reader, &server, &ports, &subnets, user_data)?;
+    let told = Told::of(&server, &ports, &subnets);
+    let documents = metadata::documents(&server, &ports, &told, &user_data);
+    let spec = spec(reader, &server, &ports, told, user_data)?;
     let mut describer = Describer::new(reader);
     let places: BTreeSet<NetworkId> = ports.iter().map(|port| port.network).collect();
     let networks = places.into_iter().map(|network| network_on_wire(reader, &mut describer, network));
@@ -98,7 +99,8 @@ fn documents_of(reader: &Reader<'_>, port: &Port) -> Vec<(String, Vec<u8>)> {
         let (server, _) = reader.get::<Server>(&id)?.ok_or(GuestError::Gone(id))?;
         let ports = ports_of(reader, id)?;
         let subnets = metadata::subnets_of(reader, &ports)?;
-        Ok(metadata::documents(&server, &ports, &subnets, &user_data(reader, &server)?))
+        let told = Told::of(&server, &ports, &subnets);
+        Ok(metadata::documents(&server, &ports, &told, &user_data(reader, &server)?))
     };
     // A port without its server has nothing to tell; the reason shows where the server is read.
     found().unwrap_or_default()
@@ -116,7 +118,7 @@ fn spec(
     reader: &Reader<'_>,
     server: &Server,
     ports: &[Port],
-    subnets: &[networks::Subnet],
+    told: Told,
     user_data: Bytes,
 ) -> Result<wire::GuestSpec, GuestError> {
     let mut nics = Vec::with_capacity(ports.len());
@@ -143,8 +145,8 @@ fn spec(
             virtual_size_bytes: server.content.virtual_bytes,
         }),
         nics,
-        meta_data: metadata::meta_data(server).to_string(),
-        network_data: metadata::network_data(ports, subnets).to_string(),
+        meta_data: told.meta_data,
+        network_data: told.network_data,
         user_data,
         config_drive: server.config_drive || ports.is_empty(),
     })

@@ -4,7 +4,7 @@ mod openssh;
 
 use identity::UserId;
 use placement::quota;
-use store::{KeyRange, Reader, Record, Revision};
+use store::{Key, KeyRange, Reader, Record, Revision};
 use telemetry::Cx;
 use world::Wall;
 
@@ -57,6 +57,14 @@ pub fn of_user(reader: &Reader<'_>, user: &UserId) -> Result<Vec<KeyPair>, Accep
     let mut pairs = found.map(|found| found.map(|(pair, _)| pair)).collect::<Result<Vec<_>, _>>()?;
     pairs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(pairs)
+}
+
+/// All that is kept for `user`: its key pairs, and what is counted and allowed of them. For whoever removes the user.
+pub fn keys_of_user(reader: &Reader<'_>, user: &UserId) -> Vec<Key> {
+    let prefix = format!("{}{user}/", KeyPair::TABLE);
+    let pairs = reader.range(KeyRange::prefix(prefix.as_bytes())).map(|(key, _)| key.clone());
+    let beside = [quota::used_key(user.as_str(), "key_pairs"), quota::Limits::key_of(user)];
+    pairs.chain(beside.into_iter().filter(|key| reader.entry(key).is_some())).collect()
 }
 
 impl Servers {

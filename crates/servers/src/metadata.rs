@@ -8,12 +8,27 @@ use store::Reader;
 
 use crate::server::Server;
 
-/// What a server's guest is told, as paths without the leading slash.
-pub fn documents(server: &Server, ports: &[Port], subnets: &[Subnet], user_data: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut out = Vec::new();
+/// What a server's guest is told of itself.
+pub struct Told {
+    /// The document `meta_data.json`.
+    pub meta_data: String,
+    /// The document `network_data.json`.
+    pub network_data: String,
+}
+
+impl Told {
+    /// What `server` with these ports is told.
+    pub fn of(server: &Server, ports: &[Port], subnets: &[Subnet]) -> Told {
+        Told { meta_data: meta_data(server).to_string(), network_data: network_data(ports, subnets).to_string() }
+    }
+}
+
+/// What the metadata service serves, as paths without the leading slash.
+pub fn documents(server: &Server, ports: &[Port], told: &Told, user_data: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut out = Vec::with_capacity(16);
     let mut put = |path: &str, content: Vec<u8>| out.push((path.to_owned(), content));
-    put("openstack/latest/meta_data.json", meta_data(server).to_string().into_bytes());
-    put("openstack/latest/network_data.json", network_data(ports, subnets).to_string().into_bytes());
+    put("openstack/latest/meta_data.json", told.meta_data.clone().into_bytes());
+    put("openstack/latest/network_data.json", told.network_data.clone().into_bytes());
     put("openstack/latest/vendor_data.json", b"{}".to_vec());
     if server.has_user_data {
         put("openstack/latest/user_data", user_data.to_vec());
