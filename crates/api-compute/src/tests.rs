@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
+use identity::ops::users::NewUser;
+use identity::record::Domain;
 use serde_json::{Value, json};
 use telemetry::{Query, SpanId, TraceId};
 use tower::ServiceExt;
@@ -289,6 +291,35 @@ async fn keys_groups_and_quotas_are_kept() {
     assert_eq!((&limits["maxTotalCores"], &limits["totalCoresUsed"]), (&json!(33), &json!(2)));
     cloud.send(ADMIN, "2.36", "DELETE", "/os-quota-sets/blue", Value::Null).await.is(202);
     assert_eq!(cloud.get(BLUE, "2.36", "/os-quota-sets/blue").await.is(200)["quota_set"]["cores"], 20);
+}
+
+#[tokio::test]
+async fn key_pairs_go_with_their_user() {
+    let cloud = Cloud::new().await;
+    let domain = Domain {
+        id: "people".parse().unwrap(),
+        name: "people".into(),
+        description: String::new(),
+        enabled: true,
+        deleting: false,
+        tags: Vec::new(),
+    };
+    let domain = cloud.identity.create_domain(domain).await.unwrap();
+    let new = NewUser {
+        name: "anna".into(),
+        description: String::new(),
+        email: String::new(),
+        enabled: true,
+        default_project: None,
+        password: None,
+        extra: String::new(),
+    };
+    let user = cloud.identity.create_user(&domain.id, new).await.unwrap().id;
+    let pair = json!({ "keypair": { "name": "k", "user_id": user.as_str() } });
+    cloud.send(ADMIN, "2.10", "POST", "/os-keypairs", pair).await.is(201);
+    assert_eq!(cloud.keys_with(user.as_str()), 3, "the user, the pair, and that there is one");
+    cloud.identity.delete_user(user.as_str()).await.unwrap();
+    assert_eq!(cloud.keys_with(user.as_str()), 0);
 }
 
 #[tokio::test]

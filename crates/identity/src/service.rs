@@ -8,6 +8,7 @@ use world::World;
 
 use crate::cache::Cache;
 use crate::error::Error;
+use crate::name::UserId;
 use crate::password::Passwords;
 use crate::record::{Epoch, RevokedToken};
 use crate::verify::Verified;
@@ -31,7 +32,11 @@ pub struct Identity {
     pub(crate) cache: Cache<Verified>,
     pub(crate) epoch: Key,
     changes: Changes,
+    pub(crate) hanging_on_users: &'static [HangingOnUser],
 }
+
+/// The keys of what somebody else keeps for a user, and that is to go with it.
+pub type HangingOnUser = fn(&Reader<'_>, &UserId) -> Vec<Key>;
 
 /// Decides on the newest state and commits: all that a change needs, without what serves logins.
 pub(crate) struct Changes {
@@ -68,9 +73,19 @@ impl<T> Decided<T> {
 impl Identity {
     /// Identity over `view`, which must have been opened with [`crate::indexes`] among its own.
     pub fn new(world: &World, view: Arc<View>, passwords: Passwords) -> Arc<Identity> {
-        let changes = Changes::new(world, &view);
-        let epoch = Epoch::key_of_all();
-        Arc::new(Identity { world: world.clone(), view, passwords, cache: Cache::new(), epoch, changes })
+        Identity::with(world, view, passwords, &[])
+    }
+
+    /// The same, where others keep things for users: those go with the user.
+    pub fn with(
+        world: &World,
+        view: Arc<View>,
+        passwords: Passwords,
+        hanging_on_users: &'static [HangingOnUser],
+    ) -> Arc<Identity> {
+        let (changes, epoch) = (Changes::new(world, &view), Epoch::key_of_all());
+        let (world, cache) = (world.clone(), Cache::new());
+        Arc::new(Identity { world, view, passwords, cache, epoch, changes, hanging_on_users })
     }
 
     /// The world that this runs in.

@@ -95,6 +95,7 @@ pub(super) struct Cloud {
     pub(super) table: Vec<api::Route>,
     pub(super) image: String,
     pub(super) ring: Arc<Ring>,
+    pub(super) identity: Arc<Identity>,
     view: Arc<View>,
     world: World,
     dir: PathBuf,
@@ -127,11 +128,13 @@ impl Cloud {
         let services = tonic::service::Routes::new(servers_service(&context));
         let server = rpc::Server::new(&ring, &Metrics::default(), rpc::Limits::default(), services);
         let wire = server.local(pki::Identity { cell: "cell".into(), role: Role::Api, name: "test".into() });
+        let passwords = Passwords::start(1).unwrap();
+        let identity = Identity::with(&world, Arc::clone(&view), passwords, &[::servers::keypair::keys_of_user]);
         let compute = Arc::new(Compute {
             servers: Servers::new(&view, &["main".to_owned()]),
             images: Images::open(&world, Arc::clone(&view), &dir.join("images"), Limits::default()).await.unwrap(),
             networks: Networks::new(&world, Arc::clone(&view)),
-            identity: Identity::new(&world, Arc::clone(&view), Passwords::start(1).unwrap()),
+            identity: Arc::clone(&identity),
             view: Arc::clone(&view),
             world: world.clone(),
             ring: Arc::clone(&ring),
@@ -146,7 +149,7 @@ impl Cloud {
             public_url: "https://cloud".into(),
         };
         let (router, table) = crate::routes().build(compute, &platform);
-        Cloud { router, table, image, ring, view, world, dir }
+        Cloud { router, table, image, ring, identity, view, world, dir }
     }
 
     pub(super) async fn send(&self, who: &str, version: &str, method: &str, path: &str, body: Value) -> Answer {
@@ -193,6 +196,11 @@ impl Cloud {
     /// Works that were accepted and have not ended.
     pub(super) fn works(&self) -> usize {
         self.view.peek(|reader| reader.range(KeyRange::prefix(b"w/work/")).count())
+    }
+
+    /// Records and counters whose keys name `id`.
+    pub(super) fn keys_with(&self, id: &str) -> usize {
+        self.view.peek(|reader| reader.range(KeyRange::all()).filter(|(key, _)| key.to_text().contains(id)).count())
     }
 
     /// Servers that nobody has asked to delete.

@@ -122,7 +122,7 @@ impl Identity {
         self.update_user(id, &patch).await.map(|_| true)
     }
 
-    /// Removes a user, with its assignments, memberships and application credentials.
+    /// Removes a user, with its assignments, memberships and application credentials, and what others keep for it.
     pub async fn delete_user(&self, id: &str) -> Result<(), Error> {
         let hanging = |reader: &Reader<'_>, user: &User| {
             let grants = reader.range(Actor::User(user.id.clone()).grants());
@@ -131,6 +131,7 @@ impl Identity {
             for found in reader.by::<ApplicationCredential>(CREDENTIALS_BY_USER, user.id.as_str()) {
                 keys.extend(super::credentials::keys_of(&found?.0));
             }
+            keys.extend(self.hanging_on_users.iter().flat_map(|others| others(reader, &user.id)));
             Ok(keys)
         };
         let names = |user: &User| vec![NameOf::User.key(user.domain.as_str(), &user.name)];
