@@ -150,6 +150,8 @@ pub enum Holder {
         node: Option<String>,
         /// The availability zone of that node.
         zone: String,
+        /// Which of the server's cards it is, from 0.
+        card: u32,
     },
     /// A router.
     Router(RouterId),
@@ -198,6 +200,14 @@ impl Port {
         match &self.holder {
             Holder::Server { server, .. } => Some(*server),
             Holder::Free { .. } | Holder::Router(_) => None,
+        }
+    }
+
+    /// Which of its server's cards it is.
+    pub fn card(&self) -> u32 {
+        match &self.holder {
+            Holder::Server { card, .. } => *card,
+            Holder::Free { .. } | Holder::Router(_) => 0,
         }
     }
 

@@ -51,15 +51,16 @@ pub struct ServerNeeds<'a> {
 /// Adds the ports of a server to a plan, and returns them in the order of the requests. The quota of ports that are
 /// made has been claimed before, with [`claim_ports`].
 pub fn server_ports(plan: &mut Plan<'_>, needs: &ServerNeeds<'_>) -> Result<Vec<Port>, NetError> {
-    needs.requests.iter().map(|request| one_port(plan, needs, request)).collect()
+    (0..).zip(needs.requests).map(|(card, request)| one_port(plan, needs, request, card)).collect()
 }
 
-fn one_port(plan: &mut Plan<'_>, needs: &ServerNeeds<'_>, request: &PortRequest) -> Result<Port, NetError> {
+fn one_port(plan: &mut Plan<'_>, needs: &ServerNeeds<'_>, request: &PortRequest, card: u32) -> Result<Port, NetError> {
     let holder = |made_for_it| Holder::Server {
         server: needs.server,
         made_for_it,
         node: needs.node.map(str::to_owned),
         zone: needs.zone.to_owned(),
+        card,
     };
     match request {
         PortRequest::Network { network, fixed_ip } => {
@@ -169,10 +170,10 @@ pub fn return_ports(project: &ProjectId, count: u64) -> Txn {
     txn
 }
 
-/// The ports of a server, oldest first.
+/// The ports of a server, in the order of its cards, which is that of the requests.
 pub fn ports_of(reader: &Reader<'_>, server: GuestId) -> Result<Vec<(Port, Revision)>, NetError> {
     let mut ports = plan::ports(reader, PortTerm::Server(server))?;
-    ports.sort_by_key(|(port, _)| (port.standard.created, port.id));
+    ports.sort_by_key(|(port, _)| (port.card(), port.standard.created, port.id));
     Ok(ports)
 }
 

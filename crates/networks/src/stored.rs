@@ -176,11 +176,12 @@ fn holder_out(holder: &Holder) -> pb::port::Holder {
         Holder::Free { device_id, device_owner } => {
             pb::port::Holder::Free(pb::FreeHolder { device_id: device_id.clone(), device_owner: device_owner.clone() })
         }
-        Holder::Server { server, made_for_it, node, zone } => pb::port::Holder::Server(pb::ServerHolder {
+        Holder::Server { server, made_for_it, node, zone, card } => pb::port::Holder::Server(pb::ServerHolder {
             server: bits(server.as_uuid()),
             made_for_it: *made_for_it,
             node: node.clone().unwrap_or_default(),
             zone: zone.clone(),
+            card: *card,
         }),
         Holder::Router(router) => pb::port::Holder::Router(pb::RouterHolder { router: bits(router.as_uuid()) }),
     }
@@ -194,6 +195,7 @@ fn holder_in(stored: Option<pb::port::Holder>) -> Result<Holder, String> {
             made_for_it: held.made_for_it,
             node: (!held.node.is_empty()).then_some(held.node),
             zone: held.zone,
+            card: held.card,
         }),
         pb::port::Holder::Router(held) => Ok(Holder::Router(RouterId::from_uuid(uuid(&held.router)?))),
     }

@@ -68,6 +68,7 @@ fn prepare(walk: &mut Walk) -> anyhow::Result<()> {
     os.done("network create far")?;
     let route = "--host-route destination=10.99.1.0/24,gateway=10.99.2.1";
     os.done(&format!("subnet create far4 --network far --subnet-range 10.99.2.0/24 {route}"))?;
+    os.done("port create door --network lan --security-group web")?;
     os.done("router create gate")?;
     for subnet in ["lan4", "lan6", "far4"] {
         os.done(&format!("router add subnet gate {subnet}"))?;
@@ -78,7 +79,7 @@ fn prepare(walk: &mut Walk) -> anyhow::Result<()> {
 fn first_server(walk: &mut Walk) -> anyhow::Result<()> {
     let data = walk.cell.dir().join("user-data");
     std::fs::write(&data, "#!/bin/sh\necho \"$(hostname) was told\" > ~tiny/told\n")?;
-    let create = "server create first --image tiny --flavor m1.tiny --key-name key --network private --network lan";
+    let create = "server create first --image tiny --flavor m1.tiny --key-name key --network private --port door";
     let line = format!("{create} --security-group web --user-data {} --wait", data.display());
     let server = walk.os.json(&line)?;
     check(&server, &json!({ "status": "ACTIVE", "security_groups": [{ "name": "web" }, { "name": "web" }] }))
@@ -99,7 +100,8 @@ fn first_server(walk: &mut Walk) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The second card has what its network promised, by DHCP and by the router's advertisement.
+/// The second card is the port that was named second, though it is the older one, and has what its network promised, by
+/// DHCP and by the router's advertisement.
 fn its_networks(walk: &mut Walk) -> anyhow::Result<()> {
     let promised = addresses(walk, "first", "lan")?;
     let address = first_address(walk, "first")?;
@@ -171,6 +173,8 @@ fn end(walk: &mut Walk) -> anyhow::Result<()> {
     let os = &mut walk.os;
     os.done("server delete --wait first second")?;
     os.done("image delete photo")?;
+    // It was there before the server, and stays.
+    os.done("port delete door")?;
     for subnet in ["lan4", "lan6", "far4"] {
         os.done(&format!("router remove subnet gate {subnet}"))?;
     }
