@@ -262,7 +262,7 @@ async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
     let kept = cell.port(&me, network.id).await.unwrap();
     let before = cell.left().await;
     let server = GuestId::random(&cell.world);
-    let requests = [PortRequest::Port(kept.id), PortRequest::Network { network: network.id, fixed_ip: None }];
+    let requests = [PortRequest::Network { network: network.id, fixed_ip: None }, PortRequest::Port(kept.id)];
     let needs =
         ServerNeeds { server, requests: &requests, groups: &[], host_name: "web", node: Some(NODE), zone: "nova" };
     cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.unwrap();
@@ -278,11 +278,14 @@ async fn a_server_gets_its_ports_in_a_foreign_commit_and_leaves_none() {
         })
         .await
         .unwrap();
-    assert_eq!(ports[0].id, kept.id);
-    assert_eq!(ports[1].device_owner(), "compute:nova");
+    assert_eq!(ports[1].id, kept.id);
+    assert_eq!(ports[0].device_owner(), "compute:nova");
+    // The guest's cards are in the order of the requests, whatever is older.
+    let cards = cell.cloud.read(|reader| ports_of(reader, server)).await.unwrap();
+    assert_eq!(cards.iter().map(|(port, _)| port.id).collect::<Vec<_>>(), [ports[0].id, kept.id]);
     assert!(cell.cloud.read(|reader| check_requests(reader, &me, &requests, &[])).await.is_err(), "it is taken");
     assert_eq!(cell.tracker().await.all_on(NODE).ports, ports.iter().map(|port| port.id).collect());
-    assert!(cell.cloud.decide(&me, |plan| port::delete(plan, ports[1].id)).await.is_err(), "the guest has it");
+    assert!(cell.cloud.decide(&me, |plan| port::delete(plan, ports[0].id)).await.is_err(), "the guest has it");
     let (mut release, removed) = cell.cloud.read(|reader| release_ports(reader, server)).await.unwrap();
     release.merge(return_ports(&me.project, removed));
     cell.cloud.view().store().commit(release).await.unwrap();
