@@ -197,7 +197,7 @@ fn port(port: sent::PortState) -> Result<Told<PortState>> {
         host_name: port.host_name,
         secured: port.secured,
         rules: port.rules.into_iter().map(rule).collect::<Result<_>>()?,
-        metadata: port.metadata.into_iter().map(|file| (file.path, file.content.into())).collect(),
+        metadata: port.metadata.iter().map(|file| (&file.path, &file.content)).collect(),
     };
     Ok(Told { revision, what: Arc::new(what) })
 }

@@ -57,7 +57,7 @@ pub(crate) fn network(nic: &Nic) -> NetworkState {
             host_name: "tiny".into(),
             secured: true,
             rules: Vec::new(),
-            metadata: Vec::new(),
+            metadata: driver::Documents::default(),
         })],
         groups: BTreeMap::new(),
     }

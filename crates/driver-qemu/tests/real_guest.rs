@@ -91,7 +91,7 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
         host_name: "named-by-drive".into(),
         secured: true,
         rules: Vec::new(),
-        metadata: Vec::new(),
+        metadata: driver::Documents::default(),
     };
     let network =
         NetworkState { version: 1, spec: Arc::new(itself), ports: vec![Arc::new(port)], groups: BTreeMap::new() };

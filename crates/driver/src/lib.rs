@@ -17,8 +17,8 @@ use async_trait::async_trait;
 
 pub use guest::{Found, GuestId, GuestSpec, ImageFormat, ImageRef, Nic, Observed, Run, StopCause};
 pub use network::{
-    Direction, GroupId, GroupState, NetworkId, NetworkSpec, NetworkState, PortId, PortState, Protocol, Remote, Rule,
-    Subnet,
+    Direction, Documents, GroupId, GroupState, NetworkId, NetworkSpec, NetworkState, PortId, PortState, Protocol,
+    Remote, Rule, Subnet,
 };
 
 /// Why a driver could not do what was asked. The text names the cause for the tenant's fault message.

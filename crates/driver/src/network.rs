@@ -99,6 +99,39 @@ pub struct GroupState {
     pub members: Vec<IpNet>,
 }
 
+/// Documents of the metadata service, by path without the leading slash. One piece of memory: a node of a large cell
+/// holds thousands of them and reads them only when a network is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Documents(Box<[u8]>);
+
+impl Documents {
+    /// The documents, in the order in which they were put in: path and content.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut rest = &*self.0;
+        let mut piece = move || {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = behind;
+            Some(piece)
+        };
+        std::iter::from_fn(move || Some((std::str::from_utf8(piece()?).ok()?, piece()?)))
+    }
+}
+
+impl<P: AsRef<str>, C: AsRef<[u8]>> FromIterator<(P, C)> for Documents {
+    fn from_iter<I: IntoIterator<Item = (P, C)>>(documents: I) -> Documents {
+        let mut bytes = Vec::new();
+        for (path, content) in documents {
+            for piece in [path.as_ref().as_bytes(), content.as_ref()] {
+                let length = u32::try_from(piece.len()).expect("a message of 4 GiB does not arrive");
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes.extend_from_slice(piece);
+            }
+        }
+        Documents(bytes.into())
+    }
+}
+
 /// One port that is bound to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortState {
@@ -122,7 +155,7 @@ pub struct PortState {
     /// What may pass.
     pub rules: Vec<Rule>,
     /// What the metadata service serves to this port: path (without the leading slash) and content.
-    pub metadata: Vec<(String, Vec<u8>)>,
+    pub metadata: Documents,
 }
 
 /// A router's leg into this network, realised on every node that has ports here.

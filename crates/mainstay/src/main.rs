@@ -7,6 +7,7 @@ mod blobs;
 mod cli;
 mod control;
 mod dev;
+mod heap;
 mod home;
 mod logs;
 mod metrics;
@@ -23,6 +24,7 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    heap::share();
     raise_file_limit();
     let args = Args::parse();
     let ended = match args.command {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use driver::network::RouterLeg;
-use driver::{NetworkSpec, PortState, Protocol, Rule};
+use driver::{Documents, NetworkSpec, PortState, Protocol, Rule};
 use ipnet::IpNet;
 use store::{Reader, Revision};
 
@@ -17,9 +17,6 @@ use crate::model::{Holder, Network, Port, Remote, SecurityGroup, SecurityRule, S
 use crate::name::{GroupId, NetworkId};
 use crate::plan;
 use crate::port::with_prefix;
-
-/// Documents of the metadata service: path without the leading slash, and content.
-pub type Documents = Vec<(String, Vec<u8>)>;
 
 /// Describes parts of one state, each record of it decoded once. Descriptions of one thing are ordered by the revision
 /// of the state that they were made from.

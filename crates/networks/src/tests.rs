@@ -92,7 +92,10 @@ impl Cell {
         let described = self.cloud.read(|reader| {
             let (port, _) = reader.get::<Port>(&port)?.unwrap();
             let mut describer = node::Describer::new(reader);
-            Ok((describer.network(port.network)?.unwrap(), describer.port(&port, Vec::new())?.unwrap()))
+            Ok((
+                describer.network(port.network)?.unwrap(),
+                describer.port(&port, driver::Documents::default())?.unwrap(),
+            ))
         });
         described.await.unwrap()
     }

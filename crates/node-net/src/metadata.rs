@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use driver::Documents;
 
 /// A port's documents by path, without slashes at the ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub(crate) struct Document {
 }
 
 impl Tree {
-    pub(crate) fn new(documents: &[(String, Vec<u8>)]) -> Tree {
-        let entry = |(path, content): &(String, Vec<u8>)| (normal(path), Bytes::from(content.clone()));
+    pub(crate) fn new(documents: &Documents) -> Tree {
+        let entry = |(path, content): (&str, &[u8])| (normal(path), Bytes::copy_from_slice(content));
         Tree(documents.iter().map(entry).collect())
     }
 
@@ -67,13 +68,14 @@ mod tests {
 
     #[test]
     fn documents_and_lists() {
-        let tree = Tree::new(&[
-            ("openstack/latest/meta_data.json".into(), b"{}".to_vec()),
-            ("openstack/latest/user_data".into(), b"#!".to_vec()),
-            ("latest/meta-data/local-hostname".into(), b"h".to_vec()),
-            ("latest/meta-data/public-keys/".into(), b"0=key".to_vec()),
-            ("latest/meta-data/public-keys/0/openssh-key".into(), b"ssh".to_vec()),
-        ]);
+        let documents = [
+            ("openstack/latest/meta_data.json", "{}"),
+            ("openstack/latest/user_data", "#!"),
+            ("latest/meta-data/local-hostname", "h"),
+            ("latest/meta-data/public-keys/", "0=key"),
+            ("latest/meta-data/public-keys/0/openssh-key", "ssh"),
+        ];
+        let tree = Tree::new(&documents.into_iter().collect());
         let cases = [
             ("/", Some("latest\nopenstack")),
             ("/openstack", Some("latest")),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use driver::NetworkSpec;
 use driver::network::PackedMembers;
+use driver::{Documents, NetworkSpec};
 use ipnet::IpNet;
 use networks::node::Describer;
 use networks::{GroupId, NetworkId, Port, PortId};
@@ -92,10 +92,10 @@ pub fn ports_of(reader: &Reader<'_>, id: ServerId) -> Result<Vec<Port>, GuestErr
     Ok(networks::ports_of(reader, id.guest())?.into_iter().map(|(port, _)| port).collect())
 }
 
-fn documents_of(reader: &Reader<'_>, port: &Port) -> Vec<(String, Vec<u8>)> {
-    let Some(guest) = port.server() else { return Vec::new() };
+fn documents_of(reader: &Reader<'_>, port: &Port) -> Documents {
+    let Some(guest) = port.server() else { return Documents::default() };
     let id = ServerId::from_uuid(*guest.as_uuid());
-    let found = || -> Result<Vec<(String, Vec<u8>)>, GuestError> {
+    let found = || -> Result<Documents, GuestError> {
         let (server, _) = reader.get::<Server>(&id)?.ok_or(GuestError::Gone(id))?;
         let ports = ports_of(reader, id)?;
         let subnets = metadata::subnets_of(reader, &ports)?;
@@ -195,12 +195,12 @@ fn port_to_wire(reader: &Reader<'_>, port: driver::PortState) -> wire::PortState
         host_name: port.host_name,
         secured: port.secured,
         rules: port.rules.into_iter().map(rule_to_wire).collect(),
-        metadata: port
-            .metadata
-            .into_iter()
-            .map(|(path, content)| wire::MetadataFile { path, content: content.into() })
-            .collect(),
+        metadata: port.metadata.iter().map(document_to_wire).collect(),
     }
+}
+
+fn document_to_wire((path, content): (&str, &[u8])) -> wire::MetadataFile {
+    wire::MetadataFile { path: path.to_owned(), content: Bytes::copy_from_slice(content) }
 }
 
 fn rule_to_wire(rule: driver::Rule) -> wire::Rule {

@@ -2,6 +2,9 @@
 //!
 //! OpenStack's `meta_data.json` and `network_data.json`, and the EC2 paths that older images know.
 
+use std::borrow::Cow;
+
+use driver::Documents;
 use networks::{Port, Subnet};
 use serde_json::{Value, json};
 use store::Reader;
@@ -23,32 +26,31 @@ impl Told {
     }
 }
 
-/// What the metadata service serves, as paths without the leading slash.
-pub fn documents(server: &Server, ports: &[Port], told: &Told, user_data: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut out = Vec::with_capacity(16);
-    let mut put = |path: &str, content: Vec<u8>| out.push((path.to_owned(), content));
-    put("openstack/latest/meta_data.json", told.meta_data.clone().into_bytes());
-    put("openstack/latest/network_data.json", told.network_data.clone().into_bytes());
-    put("openstack/latest/vendor_data.json", b"{}".to_vec());
+/// What the metadata service serves.
+pub fn documents(server: &Server, ports: &[Port], told: &Told, user_data: &[u8]) -> Documents {
+    let mut out: Vec<(&str, Cow<'_, [u8]>)> = vec![
+        ("openstack/latest/meta_data.json", told.meta_data.as_bytes().into()),
+        ("openstack/latest/network_data.json", told.network_data.as_bytes().into()),
+        ("openstack/latest/vendor_data.json", b"{}".into()),
+        ("latest/meta-data/instance-id", ec2_id(server).into_bytes().into()),
+        ("latest/meta-data/hostname", server.host_name.as_bytes().into()),
+        ("latest/meta-data/local-hostname", server.host_name.as_bytes().into()),
+        ("latest/meta-data/instance-type", server.flavor.name.as_bytes().into()),
+    ];
     if server.has_user_data {
-        put("openstack/latest/user_data", user_data.to_vec());
-        put("latest/user-data", user_data.to_vec());
+        out.extend(["openstack/latest/user_data", "latest/user-data"].map(|path| (path, user_data.into())));
     }
-    put("latest/meta-data/instance-id", ec2_id(server).into_bytes());
-    put("latest/meta-data/hostname", server.host_name.clone().into_bytes());
-    put("latest/meta-data/local-hostname", server.host_name.clone().into_bytes());
-    put("latest/meta-data/instance-type", server.flavor.name.clone().into_bytes());
-    let zone = server.zone.clone().unwrap_or_else(|| crate::nodes::DEFAULT_ZONE.to_owned());
-    put("latest/meta-data/placement/availability-zone", zone.into_bytes());
+    let zone = server.zone.as_deref().unwrap_or(crate::nodes::DEFAULT_ZONE);
+    out.push(("latest/meta-data/placement/availability-zone", zone.as_bytes().into()));
     let v4 = ports.iter().flat_map(|port| &port.fixed_ips).find(|fixed| fixed.address.is_ipv4());
     if let Some(fixed) = v4 {
-        put("latest/meta-data/local-ipv4", fixed.address.to_string().into_bytes());
+        out.push(("latest/meta-data/local-ipv4", fixed.address.to_string().into_bytes().into()));
     }
     if let Some((name, key)) = &server.key {
-        put("latest/meta-data/public-keys/", format!("0={name}").into_bytes());
-        put("latest/meta-data/public-keys/0/openssh-key", key.trim_end().as_bytes().to_vec());
+        out.push(("latest/meta-data/public-keys/", format!("0={name}").into_bytes().into()));
+        out.push(("latest/meta-data/public-keys/0/openssh-key", key.trim_end().as_bytes().into()));
     }
-    out
+    out.into_iter().collect()
 }
 
 fn ec2_id(server: &Server) -> String {

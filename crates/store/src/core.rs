@@ -19,11 +19,11 @@ use crate::port::{
 
 /// Commits that are kept for watchers. A watcher that is further behind must list again.
 ///
-/// Ten seconds of a full-speed cell.
-pub const HISTORY_COMMITS_MAX: usize = 16_384;
+/// Some seconds of a full-speed cell.
+pub const HISTORY_COMMITS_MAX: usize = 8_192;
 /// Bytes of kept commits. Most of what they hold is the current state too and is shared with it, so a cell whose records
 /// are small reaches the number of commits first.
-pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an event costs beside its key and value: the structures that hold it.
 const EVENT_BYTES: usize = 128;
 

@@ -83,8 +83,8 @@ fn take_subnet(subnet: stored::Subnet) -> Result<Subnet> {
 
 pub(super) fn put_port(told: &Told<PortState>) -> stored::Port {
     let port = &told.what;
-    let document = |(path, content): &(String, Vec<u8>)| stored::Document {
-        path: path.clone(),
+    let document = |(path, content): (&str, &[u8])| stored::Document {
+        path: path.to_owned(),
         content: Bytes::copy_from_slice(content),
     };
     stored::Port {
@@ -113,7 +113,7 @@ pub(super) fn take_port(port: stored::Port) -> Result<Told<PortState>> {
         host_name: port.host_name,
         secured: port.secured,
         rules: port.rules.into_iter().map(take_rule).collect::<Result<_>>()?,
-        metadata: port.metadata.into_iter().map(|file| (file.path, file.content.into())).collect(),
+        metadata: port.metadata.iter().map(|file| (&file.path, &file.content)).collect(),
     };
     Ok(Told { revision: port.revision, what: Arc::new(what) })
 }

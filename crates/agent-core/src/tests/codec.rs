@@ -52,7 +52,7 @@ fn full_port() -> Told<PortState> {
         addresses: vec!["10.0.0.5/24".parse().unwrap()],
         allowed_pairs: vec!["10.0.0.6/32".parse().unwrap()],
         rules: rules.collect(),
-        metadata: vec![("latest/x".into(), vec![0, 255])],
+        metadata: [("latest/x", &[0, 255][..]), ("latest/empty", &[])].into_iter().collect(),
         ..(*port_at(11, 8, "g").what).clone()
     };
     Told { revision: 8, what: Arc::new(what) }

@@ -70,7 +70,7 @@ pub(super) fn port_at(number: u128, revision: u64, name: &str) -> Told<PortState
         host_name: name.into(),
         secured: true,
         rules: Vec::new(),
-        metadata: Vec::new(),
+        metadata: driver::Documents::default(),
     };
     Told { revision, what: Arc::new(what) }
 }

@@ -18,7 +18,7 @@ fn networks_with_the_same_range_live_side_by_side() {
     for port in &mut two.ports {
         let port = std::sync::Arc::make_mut(port);
         port.id = samples::port(31, port.mac.as_bytes()[16]).id;
-        port.metadata = vec![("openstack/latest/meta_data.json".into(), b"twin".to_vec())];
+        port.metadata = [("openstack/latest/meta_data.json", "twin")].into_iter().collect();
     }
     lab.net.ensure(&one).unwrap();
     lab.net.ensure(&two).unwrap();

@@ -73,7 +73,7 @@ pub(crate) fn port(number: u16, last: u8) -> PortState {
         host_name: format!("guest{last}"),
         secured: true,
         rules: all(),
-        metadata: vec![("openstack/latest/meta_data.json".into(), format!("{{\"port\":{last}}}").into_bytes())],
+        metadata: [("openstack/latest/meta_data.json", format!("{{\"port\":{last}}}"))].into_iter().collect(),
     }
 }
 
