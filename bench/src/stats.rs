@@ -23,6 +23,15 @@ pub fn median(values: &[f64]) -> f64 {
     if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
 }
 
+/// How ours compares with the peer's: the median of the ratios of rounds that were side by side. When others use the
+/// machine too, two neighbours suffer alike, and two medians do not.
+///
+/// # Panics
+/// As [`quantile`].
+pub fn ratio(ours: &[f64], peers: &[f64]) -> f64 {
+    median(&ours.iter().zip(peers).map(|(ours, peer)| ours / peer).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +45,7 @@ mod tests {
         assert_eq!(quantile(&mut hundred, 0.99), 99.0);
         assert_eq!(quantile(&mut hundred, 1.0), 100.0);
         assert_eq!(quantile(&mut [7.0], 0.01), 7.0);
+        // The machine was half as fast in the second round.
+        assert_eq!(ratio(&[80.0, 40.0, 75.0], &[100.0, 50.0, 100.0]), 0.8);
     }
 }

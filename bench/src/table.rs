@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::stats::{median, ratio};
+
 /// What a figure should be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,8 @@ pub struct Row {
     pub unit: &'static str,
     /// What the bare peer did in the same run.
     pub peer: Option<f64>,
+    /// Ours as a share of that.
+    pub ratio: Option<f64>,
     /// What it was compared with, and how it was measured.
     pub against: String,
 }
@@ -36,7 +40,7 @@ pub struct Row {
 impl Row {
     /// A figure that is only stated.
     pub fn new(what: impl Into<String>, measured: f64, unit: &'static str) -> Row {
-        Row { what: what.into(), aim: Aim::Stated, measured, unit, peer: None, against: String::new() }
+        Row { what: what.into(), aim: Aim::Stated, measured, unit, peer: None, ratio: None, against: String::new() }
     }
 
     /// With an aim.
@@ -45,10 +49,10 @@ impl Row {
         Row { aim, ..self }
     }
 
-    /// With a peer.
+    /// With what the peer did in rounds beside `ours`.
     #[must_use]
-    pub fn peer(self, peer: f64) -> Row {
-        Row { peer: Some(peer), ..self }
+    pub fn peer(self, ours: &[f64], peers: &[f64]) -> Row {
+        Row { peer: Some(median(peers)), ratio: Some(ratio(ours, peers)), ..self }
     }
 
     /// With what it was compared with or how it came about.
@@ -63,7 +67,7 @@ impl Row {
             Aim::Stated => None,
             Aim::AtLeast(bound) => Some(self.measured >= bound),
             Aim::AtMost(bound) => Some(self.measured <= bound),
-            Aim::OfPeer(share) => self.peer.map(|peer| self.measured >= share * peer),
+            Aim::OfPeer(share) => self.ratio.map(|ratio| ratio >= share),
         }
     }
 
@@ -85,9 +89,9 @@ impl Row {
     }
 
     fn beside(&self) -> String {
-        match self.peer {
-            Some(peer) if peer > 0.0 => format!("{:.0} % of {}", 100.0 * self.measured / peer, number(peer)),
-            Some(_) | None => String::new(),
+        match (self.ratio, self.peer) {
+            (Some(ratio), Some(peer)) => format!("{:.0} % of {}", 100.0 * ratio, number(peer)),
+            (Some(_) | None, _) => String::new(),
         }
     }
 
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_row_says_whether_its_aim_was_met() {
-        let row = |aim| Row::new("creates", 700.0, "/s").aim(aim).peer(1000.0);
+        let row = |aim| Row::new("creates", 700.0, "/s").aim(aim).peer(&[700.0], &[1000.0]);
         assert_eq!(row(Aim::AtLeast(700.0)).met(), Some(true));
         assert_eq!(row(Aim::AtLeast(701.0)).met(), Some(false));
         assert_eq!(row(Aim::AtMost(699.0)).met(), Some(false));
@@ -176,7 +180,7 @@ mod tests {
     fn the_table_lines_up() {
         let rows = [
             Row::new("creates", 412.0, "/s").aim(Aim::AtLeast(1000.0)).against("64 clients"),
-            Row::new("rpc", 7500.0, "/s").aim(Aim::OfPeer(0.7)).peer(10000.0),
+            Row::new("rpc", 7500.0, "/s").aim(Aim::OfPeer(0.7)).peer(&[7500.0], &[10000.0]),
         ];
         let table = render(&rows);
         let lines: Vec<&str> = table.lines().collect();

@@ -18,8 +18,8 @@ use crate::table::{Aim, Row};
 
 const SERVERS: usize = 200;
 const CLIENTS: usize = 32;
-const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_secs(1);
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_millis(600);
 const WARM_UP: Duration = Duration::from_millis(500);
 const LIST: &str = "/compute/v2.1/servers/detail";
 
@@ -78,7 +78,7 @@ async fn compare(
         quantile(&mut took_ms, 0.99),
         own_ms / count as f64,
     );
-    let row = Row::new(what, median(&of_ours), "/s").aim(Aim::AtLeast(aim)).peer(median(&of_bare)).against(how);
+    let row = Row::new(what, median(&of_ours), "/s").aim(Aim::AtLeast(aim)).peer(&of_ours, &of_bare).against(how);
     Ok(vec![row])
 }
 

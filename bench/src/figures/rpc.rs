@@ -28,8 +28,8 @@ use crate::stats::median;
 use crate::table::{Aim, Row};
 
 const CONCURRENT: usize = 64;
-const ROUNDS: usize = 9;
-const ROUND: Duration = Duration::from_secs(1);
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_millis(600);
 const WARM_UP: Duration = Duration::from_millis(500);
 const CALL_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of the documents that an order to build carries.
@@ -64,7 +64,7 @@ pub async fn measure() -> anyhow::Result<Vec<Row>> {
          in turns",
         prost::Message::encoded_len(&order())
     );
-    Ok(vec![Row::new("RPC calls", median(&of_ours), "/s").aim(Aim::OfPeer(0.7)).peer(median(&of_bare)).against(how)])
+    Ok(vec![Row::new("RPC calls", median(&of_ours), "/s").aim(Aim::OfPeer(0.7)).peer(&of_ours, &of_bare).against(how)])
 }
 
 /// Calls in a second.
