@@ -126,7 +126,9 @@ impl Core {
         let (ports, strange): (Vec<_>, Vec<_>) = told.ports.into_iter().partition(known);
         let unknown = strange.iter().map(|port| port.what.id).collect();
 
-        let mut news: Vec<_> = told.networks.into_iter().filter(|one| self.is_news(one)).map(Entry::Network).collect();
+        // One that no guest is on would never be taken away again: what was told may have overtaken a removal.
+        let used: Vec<_> = told.networks.into_iter().filter(|one| self.is_used(one.what.id)).collect();
+        let mut news: Vec<_> = used.into_iter().filter(|one| self.is_news(one)).map(Entry::Network).collect();
         let described = &mut self.state.described;
         let groups = told.groups.into_iter().filter(|group| described.group_is_news(group)).collect::<Vec<_>>();
         networks.extend(groups.iter().flat_map(|group| described.networks_naming(group.what.id)));

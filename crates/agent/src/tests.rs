@@ -11,7 +11,8 @@ use driver_fake::{Fault, Operation};
 use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::perform_request::Act;
 use proto::agent::v1::{
-    ApplyNetworksRequest, Destroy, GuestState, ListGuestsRequest, PerformResponse, ReadConsoleRequest, Snapshot,
+    ApplyNetworksRequest, Destroy, GuestState, ListGuestsRequest, NetworkState, PerformResponse, ReadConsoleRequest,
+    Snapshot,
 };
 use rpc::{Error, Verdict};
 
@@ -144,20 +145,21 @@ fn a_log_that_grows_is_rewritten_and_loses_nothing() {
 }
 
 #[test]
-fn networks_without_guests_are_made_and_remembered() {
+fn networks_are_told_of_without_an_order_and_remembered() {
     let cell = Cell::new();
     let process = cell.start(&["n1"]);
-    let apply = |process: &Process| {
+    let apply = |process: &Process, revision| {
         let mut client = AgentServiceClient::new(process.channel(0));
-        process.run(async move {
-            client
-                .apply_networks(ApplyNetworksRequest { networks: vec![network()], ..ApplyNetworksRequest::default() })
-                .await
-        })
+        let newer = NetworkState { revision, name: format!("net {revision}"), ..network() };
+        let request = ApplyNetworksRequest { networks: vec![newer], ..ApplyNetworksRequest::default() };
+        process.run(async move { client.apply_networks(request).await })
     };
+    apply(&process, 2).unwrap();
+    assert!(cell.machine.networks("n1").is_empty(), "no guest is on it");
+    perform(&process, 0, 1, 11, build(11)).unwrap();
     cell.machine.faults(|faults| faults.fail(Operation::Network, Fault::Failed("busy".into()), 1));
-    assert_eq!(Error::from(apply(&process).unwrap_err()).verdict, Verdict::Unknown);
-    apply(&process).unwrap();
+    assert_eq!(Error::from(apply(&process, 3).unwrap_err()).verdict, Verdict::Unknown);
+    apply(&process, 3).unwrap();
     process.kill();
     cell.machine.boot("n1");
     let _process = cell.start(&["n1"]);
