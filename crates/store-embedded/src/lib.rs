@@ -9,15 +9,17 @@
 //!
 //! - `open`: the lock, the schema, the committer's thread.
 //! - `journal`: one group, one transaction; checkpoints; which failures are harmless.
+//! - `recent`: why a change is appended first and brought to its place later.
 //!
 //! Deliberately absent: a second process. Others reach this store through the process that holds it.
 
 mod journal;
 mod lock;
 mod open;
+mod recent;
 mod schema;
 
-pub use open::{Observer, OpenError, open, open_observed};
+pub use open::{Observer, OpenError, Settings, Unobserved, open, open_observed, open_with};
 
 #[cfg(test)]
 mod tests;

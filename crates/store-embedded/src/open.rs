@@ -78,7 +78,24 @@ pub trait Observer: Send {
     fn ended(&mut self, commits: usize, bytes: usize);
 }
 
-pub(crate) struct Unobserved;
+/// How a store is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Changes that are appended to one table of recent rows before the other one is begun. More: fewer bytes written;
+    /// fewer: less memory, and quicker to open. Any number is right.
+    pub recent_rows_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        // Some seconds of a busy cell, and a tenth of a second when it is opened.
+        Settings { recent_rows_max: 65_536 }
+    }
+}
+
+/// Takes no note.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn begins(&mut self) {}
@@ -92,7 +109,7 @@ impl Observer for Unobserved {
 ///
 /// The engine ends, and the file is released, when [`Engine::close`] returns, or some time after the last handle is gone.
 pub fn open(path: &Path, on_broken: impl FnOnce(String) + Send + 'static) -> Result<Engine, OpenError> {
-    open_observed(path, on_broken, Unobserved)
+    open_with(path, on_broken, Unobserved, Settings::default())
 }
 
 /// As [`open`]; `observer` is told of every group that is written.
@@ -101,11 +118,21 @@ pub fn open_observed(
     on_broken: impl FnOnce(String) + Send + 'static,
     observer: impl Observer + 'static,
 ) -> Result<Engine, OpenError> {
+    open_with(path, on_broken, observer, Settings::default())
+}
+
+/// As [`open_observed`], and kept as `settings` say; they may be others each time.
+pub fn open_with(
+    path: &Path,
+    on_broken: impl FnOnce(String) + Send + 'static,
+    observer: impl Observer + 'static,
+    settings: Settings,
+) -> Result<Engine, OpenError> {
     let lock = Lock::take(path)?;
     let mut connection = connect(path)?;
     schema::prepare(&mut connection, path)?;
-    let core = schema::load(&connection, path)?;
-    let journal = SqliteJournal::new(connection, lock, Box::new(observer))
+    let (core, recent) = schema::load(&connection, path, settings.recent_rows_max)?;
+    let journal = SqliteJournal::new(connection, recent, lock, Box::new(observer))
         .map_err(|source| OpenError::Sqlite { path: path.to_path_buf(), source })?;
     start(core, journal, on_broken).map_err(|source| OpenError::Io { path: path.to_path_buf(), source })
 }

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use world::World;
 
 use crate::journal::SqliteJournal;
-use crate::open::{connect, start};
-use crate::{OpenError, lock::Lock, open, schema};
+use crate::open::{connect, open_with, start};
+use crate::{OpenError, Settings, Unobserved, lock::Lock, open, schema};
 
 fn open_in(dir: &Path) -> Engine {
     open(&dir.join("store.db"), |reason| panic!("broken: {reason}")).unwrap()
@@ -140,12 +140,96 @@ async fn foreign_newer_and_damaged_files_are_refused_and_not_touched() {
     store.commit(create("a", vec![])).await.unwrap();
     store.close().await;
     let tamper = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    tamper("PRAGMA user_version = 2");
-    assert!(refusal(&path).contains("layout version 2, this release knows 1"), "{}", refusal(&path));
-    tamper("PRAGMA user_version = 1; UPDATE entry SET kind = 1");
+    tamper("PRAGMA user_version = 3");
+    assert!(refusal(&path).contains("layout version 3, this release knows 2"), "{}", refusal(&path));
+    tamper("PRAGMA user_version = 2; UPDATE recent_a SET kind = 1");
     assert!(refusal(&path).contains("the value of a does not fit its kind"), "{}", refusal(&path));
-    tamper("UPDATE entry SET kind = 0, modified = 9");
+    tamper("UPDATE recent_a SET kind = 0, modified = 9");
     assert!(refusal(&path).contains("none of this store's"), "{}", refusal(&path));
+    tamper("UPDATE recent_a SET modified = 1; INSERT INTO entry VALUES (x'62', 1, 'text', 1, 1)");
+    assert!(refusal(&path).contains("the value of b does not fit its kind"), "{}", refusal(&path));
+}
+
+#[tokio::test]
+async fn a_file_of_the_layout_before_is_taken_over() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store.db");
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(
+        "CREATE TABLE entry (key BLOB NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, value NOT NULL,
+             created INTEGER NOT NULL, modified INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE VIEW readable AS SELECT CAST(key AS TEXT) AS key, value FROM entry;
+         INSERT INTO entry VALUES (x'61', 0, x'01', 3, 4), (x'62', 1, 7, 5, 5);
+         INSERT INTO meta VALUES ('revision', 5);
+         PRAGMA application_id = 1299403636; PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(file);
+    let store = open_in(dir.path());
+    assert_eq!(store.commit(create("c", vec![])).await, Ok(Revision::from_u64(6)));
+    let before = everything(&store).await;
+    assert_eq!(before.0.len(), 3);
+    store.close().await;
+    assert_eq!(everything(&open_in(dir.path())).await, before);
+}
+
+async fn found_in(dir: &Path) -> (Vec<(Key, Entry)>, Revision) {
+    let store = open_in(dir);
+    let found = everything(&store).await;
+    store.close().await;
+    found
+}
+
+/// Small tables, so that many generations pass; large and small values, deletions and counters; opened again and again,
+/// orderly and as a crash leaves it.
+#[tokio::test]
+async fn whatever_is_folded_when_the_state_is_the_same() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store.db");
+    let mut seed = 7_u64;
+    let mut draw = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut copies = 0;
+    for round in 0..150 {
+        let settings = Settings { recent_rows_max: 1 + draw(50) };
+        let broken = |reason| panic!("broken: {reason}");
+        let store = open_with(&path, broken, Unobserved, settings).unwrap();
+        for commit in 0..draw(40) {
+            let mut txn = create(&format!("once/{round:03}/{commit:03}"), vec![1; 10]);
+            for _ in 0..draw(6) {
+                let key = Key::from(format!("key/{}", draw(30)));
+                match draw(4) {
+                    0 => txn.delete(key),
+                    1 => txn.put(key, vec![2; 3_000]),
+                    _ => txn.put(key, vec![3; 20]),
+                };
+            }
+            txn.add(Key::from("count"), 1, None);
+            // A key that is named twice in one transaction is refused: nothing is so.
+            let _refused = store.commit(txn).await;
+        }
+        let before = everything(&store).await;
+        if draw(2) == 0 {
+            // What a kill leaves: the files as they are.
+            let copy = dir.path().join(format!("copy-{copies}"));
+            std::fs::create_dir(&copy).unwrap();
+            for name in ["store.db", "store.db-wal"] {
+                std::fs::copy(dir.path().join(name), copy.join(name)).unwrap();
+            }
+            copies += 1;
+            assert!(found_in(&copy).await == before, "round {round}: another state after a kill");
+        }
+        store.close().await;
+        let file = Connection::open(&path).unwrap();
+        let shown: i64 = file.query_row("SELECT count(*) FROM readable", [], |row| row.get(0)).unwrap();
+        assert_eq!(usize::try_from(shown).unwrap(), before.0.len(), "round {round}");
+        drop(file);
+        assert!(found_in(dir.path()).await == before, "round {round}: another state when opened again");
+    }
+    assert!(copies > 10);
 }
 
 #[tokio::test]
@@ -157,12 +241,13 @@ async fn without_space_commits_are_refused_until_there_is_some() {
     schema::prepare(&mut connection, &path).unwrap();
     // SQLite then answers as it does when the disk has no more room for the file.
     connection.pragma_update(None, "max_page_count", 60).unwrap();
-    let core = schema::load(&connection, &path).unwrap();
-    let store =
-        start(core, SqliteJournal::new(connection, lock, Box::new(crate::open::Unobserved)).unwrap(), |reason| {
-            panic!("broken: {reason}")
-        })
-        .unwrap();
+    let (core, recent) = schema::load(&connection, &path, 40).unwrap();
+    let store = start(
+        core,
+        SqliteJournal::new(connection, recent, lock, Box::new(crate::open::Unobserved)).unwrap(),
+        |reason| panic!("broken: {reason}"),
+    )
+    .unwrap();
 
     let mut accepted = Vec::new();
     let refused = loop {
@@ -191,9 +276,9 @@ async fn a_failed_write_of_unknown_outcome_ends_the_engine_and_says_so() {
     let lock = Lock::take(&path).unwrap();
     let mut connection = connect(&path).unwrap();
     schema::prepare(&mut connection, &path).unwrap();
-    let core = schema::load(&connection, &path).unwrap();
+    let (core, recent) = schema::load(&connection, &path, 40).unwrap();
     // A commit that SQLite reports as failed although it happened.
-    let mut journal = SqliteJournal::new(connection, lock, Box::new(crate::open::Unobserved)).unwrap();
+    let mut journal = SqliteJournal::new(connection, recent, lock, Box::new(crate::open::Unobserved)).unwrap();
     journal.fail_after_commit();
     let (sender, broken) = mpsc::channel();
     let store = start(core, journal, move |reason| sender.send(reason).unwrap()).unwrap();

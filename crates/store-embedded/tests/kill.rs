@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use store::{CommitError, Key, KeyRange, Revision, Store, Txn};
-use store_embedded::open;
+use store_embedded::{Settings, Unobserved, open, open_with};
 
 /// Names the store's directory to a child; without it, the child's test has nothing to do.
 const CHILD_DIR: &str = "MAINSTAY_TEST_STORE_DIR";
@@ -59,7 +59,10 @@ fn child_dir() -> Option<PathBuf> {
 async fn child_that_commits() {
     let Some(dir) = child_dir() else { return };
     let first: u64 = std::env::var(CHILD_FIRST).unwrap().parse().unwrap();
-    let store = Arc::new(open(&dir.join("store.db"), |reason| panic!("broken: {reason}")).unwrap());
+    // Small, so that kills also meet the folding of recent rows.
+    let settings = Settings { recent_rows_max: 100 };
+    let broken = |reason| panic!("broken: {reason}");
+    let store = Arc::new(open_with(&dir.join("store.db"), broken, Unobserved, settings).unwrap());
     let writer = |writer: u64| {
         let store = Arc::clone(&store);
         async move {
