@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use driver::Driver;
 use pki::Role;
 use rpc::Target;
@@ -34,6 +34,7 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             nodes: args.nodes,
             resume_guests_after_boot: args.resume_guests_after_boot,
         };
+        check_nodes(&args.home, &wish)?;
         let home = Home::open_or_create(&world, &args.home, &wish)?;
         say_what_is_missing(&home);
         let plan = Plan {
@@ -51,6 +52,25 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
         running.stop().await;
         Ok(())
     })
+}
+
+/// Looks at what the home would become, before it becomes it.
+fn check_nodes(dir: &Path, wish: &Wish) -> anyhow::Result<()> {
+    let there = Home::open(dir).ok().map(|home| home.cell);
+    let driver = there.as_ref().map(|cell| cell.driver).or(wish.driver).unwrap_or(DriverKind::Qemu);
+    let nodes = wish.nodes.or(there.map(|cell| cell.nodes)).unwrap_or(1);
+    refuse_shared_networks(driver, nodes, rustix::process::geteuid().is_root())
+}
+
+/// Nodes of one machine would share a network's namespaces, bridge and filters, and undo each other's work on them.
+fn refuse_shared_networks(driver: DriverKind, nodes: u32, real_networks: bool) -> anyhow::Result<()> {
+    match driver {
+        DriverKind::Qemu if nodes > 1 && real_networks => bail!(
+            "one machine is one node that runs real guests, and this cell would have {nodes}: start it with --nodes 1, \
+             or try many nodes with --driver fake and a home of its own"
+        ),
+        DriverKind::Qemu | DriverKind::Fake => Ok(()),
+    }
 }
 
 fn say_what_is_missing(home: &Home) {
@@ -172,4 +192,20 @@ pub fn down(dir: &Path) -> anyhow::Result<()> {
         node_net::destroy_all(&home.cell.tag).context("cannot remove the networks")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_with_real_networks_have_a_machine_each() {
+        let refused = refuse_shared_networks(DriverKind::Qemu, 2, true).unwrap_err().to_string();
+        assert!(refused.contains("--nodes 1"), "it says what to do: {refused}");
+        for (driver, nodes, real) in
+            [(DriverKind::Qemu, 1, true), (DriverKind::Qemu, 2, false), (DriverKind::Fake, 50, true)]
+        {
+            refuse_shared_networks(driver, nodes, real).unwrap();
+        }
+    }
 }
