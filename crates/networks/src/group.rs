@@ -161,10 +161,11 @@ pub fn update(
     Ok(group)
 }
 
-/// Deletes a group that no port is in; rules elsewhere that name it go with it.
+/// Deletes a group that no port is in; rules elsewhere that name it go with it. A default group is deleted by
+/// administrators only, and made anew when its project next needs one.
 pub fn delete(plan: &mut Plan<'_>, id: GroupId) -> Result<(), NetError> {
     let (group, revision) = plan::owned::<SecurityGroup>(plan.reader, plan.who, &id)?;
-    if group.is_default {
+    if group.is_default && !plan.who.admin {
         return Err(NetError::DefaultGroup("Removal of the default security group is not allowed.".into()));
     }
     if let Some(port) = port::any_in_group(plan, id) {
@@ -194,6 +195,12 @@ pub fn delete(plan: &mut Plan<'_>, id: GroupId) -> Result<(), NetError> {
     quota::give_back(&mut plan.txn, &group.standard.project, Resource::SecurityGroup, 1);
     quota::give_back(&mut plan.txn, &group.standard.project, Resource::SecurityRule, group.rules.len() as u64);
     plan.txn.remove(group.key(), revision);
+    if group.is_default {
+        let named = keys::default_group(&group.standard.project);
+        if let Some(entry) = plan.reader.entry(&named) {
+            plan.txn.remove(named, entry.modified);
+        }
+    }
     Ok(())
 }
 

@@ -182,7 +182,12 @@ impl<'a> Plan<'a> {
         let key = keys::default_group(project);
         let known = self.reader.entry(&key).and_then(store::Entry::record).and_then(|id| Uuid::from_slice(id).ok());
         let id = match known {
-            Some(id) => GroupId::from_uuid(id),
+            Some(id) => {
+                // An administrator may delete it meanwhile.
+                let id = GroupId::from_uuid(id);
+                self.txn.exists(SecurityGroup::key_of(&id));
+                id
+            }
             None => {
                 let made = group::default_of(self.world, project);
                 self.txn.create(made.key(), made.encode());

@@ -450,6 +450,42 @@ async fn a_rule_that_names_another_group_makes_it_known_where_its_ports_are() {
 }
 
 #[tokio::test]
+async fn a_default_group_is_deleted_by_administrators_only_and_made_anew() {
+    let cell = cell().await;
+    let me = who("p1");
+    let network = cell.network(&me, "n").await;
+    let port = cell.port(&me, network.id).await.unwrap();
+    let [first] = port.groups[..] else { panic!("{port:?}") };
+    let (me_too, boss) = (me.clone(), admin());
+    let delete = |who: &Who| {
+        let (cloud, who) = (cell.cloud.clone(), who.clone());
+        async move { cloud.decide(&who, |plan| group::delete(plan, first)).await }
+    };
+    assert!(matches!(delete(&me_too).await, Err(NetError::DefaultGroup(_))));
+    assert!(matches!(delete(&boss).await, Err(NetError::InUse { kind: Kind::SecurityGroup, .. })));
+    cell.cloud.decide(&me, |plan| port::delete(plan, port.id)).await.unwrap();
+
+    // Somebody has just decided on a port in it.
+    let late = cell.cloud.read(|reader| {
+        let mut plan = plan::Plan::new(reader, &cell.world, cell.cloud.picks(), &me);
+        port::create(&mut plan, NewPort::on(network.id))?;
+        Ok(plan.finish().0)
+    });
+    let late = late.await.unwrap();
+    delete(&boss).await.unwrap();
+    let refused = cell.cloud.view().store().commit(late).await;
+    assert!(matches!(refused, Err(CommitError::Conflict { .. })), "{refused:?}");
+    let left = cell.left().await;
+    assert!(!left.iter().any(|key| key.contains(&first.to_string())), "{left:?}");
+
+    let port = cell.port(&me, network.id).await.unwrap();
+    let [second] = port.groups[..] else { panic!("{port:?}") };
+    assert_ne!(second, first);
+    let used = cell.cloud.read(|reader| Ok(quota::used(reader, &me.project, Resource::SecurityGroup)));
+    assert_eq!(used.await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_group_goes_only_when_nobody_is_in_it_and_takes_rules_that_name_it_along() {
     let cell = cell().await;
     let me = who("p1");
