@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use crate::Compute;
 
-/// Alias and name.
-const EXTENSIONS: [(&str, &str); 20] = [
+/// Alias and name of those whose whole behaviour is there.
+const EXTENSIONS: [(&str, &str); 18] = [
     ("os-admin-actions", "AdminActions"),
     ("os-aggregates", "Aggregates"),
-    ("os-attach-interfaces", "AttachInterfaces"),
     ("os-availability-zone", "AvailabilityZone"),
     ("os-config-drive", "ConfigDrive"),
     ("os-console-output", "ConsoleOutput"),
@@ -25,7 +24,6 @@ const EXTENSIONS: [(&str, &str); 20] = [
     ("os-keypairs", "Keypairs"),
     ("os-multiple-create", "MultipleCreate"),
     ("os-quota-sets", "QuotaSets"),
-    ("os-security-groups", "SecurityGroups"),
     ("os-server-groups", "ServerGroups"),
     ("os-services", "Services"),
     ("os-simple-tenant-usage", "SimpleTenantUsage"),

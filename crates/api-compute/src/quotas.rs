@@ -121,6 +121,14 @@ async fn defaults(cx: RequestCx, caller: Caller, Path(project): Path<String>) ->
     Ok(named(set_of(cx.microversion, |_, default| json!(default)), &project))
 }
 
+/// A change for one user must not become one for all.
+fn of_no_user(pairs: &[(String, String)]) -> Result<(), Fault> {
+    match common::last(pairs, "user_id") {
+        None => Ok(()),
+        Some(_) => Err(Fault::bad_request("Quotas of single users within a project are not supported by this cloud.")),
+    }
+}
+
 /// `PUT /os-quota-sets/{project}`
 async fn update(
     State(cloud): Cloud,
@@ -131,9 +139,7 @@ async fn update(
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Fault> {
     common::admin(&caller, "os_compute_api:os-quota-sets:update")?;
-    if common::last(&pairs, "user_id").is_some() {
-        return Err(Fault::bad_request("Quotas of single users within a project are not supported by this cloud."));
-    }
+    of_no_user(&pairs)?;
     existing(&cloud, &project).await?;
     let mut object = only(body, "quota_set")?;
     let force = object.boolean("force")?.unwrap_or(false);
@@ -163,8 +169,10 @@ async fn reset(
     cx: RequestCx,
     caller: Caller,
     Path(project): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<StatusCode, Fault> {
     common::admin(&caller, "os_compute_api:os-quota-sets:delete")?;
+    of_no_user(&pairs)?;
     let (call, mut span) = cloud.open(&cx, "DELETE /os-quota-sets/{project}", Some(&project));
     span.note(cloud.servers.reset_limits(&call, &project).await).map_err(fault::accept)?;
     Ok(StatusCode::ACCEPTED)

@@ -58,8 +58,26 @@ async fn a_server_looks_as_its_version_says() {
     let shown = cloud.get(ADMIN, "2.16", &format!("/servers/{id}")).await.is(200)["server"].clone();
     assert_eq!(shown["flavor"]["id"], "1");
     assert_eq!(shown["host_status"], "");
+    let listed = cloud.get(BLUE, "2.96", "/servers/detail").await.is(200)["servers"][0].clone();
+    assert!(listed.get("locked_reason").is_some() && listed.get("server_groups").is_none(), "{listed}");
     cloud.get(BLUE, "2.97", "/servers").await.is(406);
     cloud.get(BLUE, "2.25", &format!("/servers/{id}/tags")).await.is(404);
+}
+
+#[tokio::test]
+async fn a_server_shows_the_groups_that_its_ports_have() {
+    let cloud = Cloud::new().await;
+    let path = format!("/servers/{}", cloud.server(BLUE, "web", json!({})).await);
+    cloud.build(&path[9..]).await;
+    let groups = async || cloud.get(BLUE, "2.1", &path).await.is(200)["server"].get("security_groups").cloned();
+    assert_eq!(groups().await, None, "it has no card");
+    cloud.plug(&path[9..]).await;
+    assert_eq!(groups().await, Some(json!([{ "name": "default" }])));
+    let remove = json!({ "removeSecurityGroup": { "name": "default" } });
+    cloud.send(BLUE, "2.1", "POST", &format!("{path}/action"), remove).await.is(202);
+    assert_eq!(groups().await, None, "its last group was taken from it");
+    let listed = cloud.get(BLUE, "2.1", "/servers/detail").await.is(200)["servers"][0].clone();
+    assert!(listed.get("security_groups").is_none(), "{listed}");
 }
 
 #[tokio::test]
@@ -289,6 +307,8 @@ async fn keys_groups_and_quotas_are_kept() {
     cloud.send(ADMIN, "2.36", "PUT", "/os-quota-sets/blue", low).await.is(400);
     let limits = cloud.get(BLUE, "2.57", "/limits").await.is(200)["limits"]["absolute"].clone();
     assert_eq!((&limits["maxTotalCores"], &limits["totalCoresUsed"]), (&json!(33), &json!(2)));
+    cloud.send(ADMIN, "2.36", "DELETE", "/os-quota-sets/blue?user_id=someone", Value::Null).await.is(400);
+    assert_eq!(cloud.get(BLUE, "2.36", "/os-quota-sets/blue").await.is(200)["quota_set"]["cores"], 33);
     cloud.send(ADMIN, "2.36", "DELETE", "/os-quota-sets/blue", Value::Null).await.is(202);
     assert_eq!(cloud.get(BLUE, "2.36", "/os-quota-sets/blue").await.is(200)["quota_set"]["cores"], 20);
 }

@@ -110,7 +110,11 @@ fn described(mut attrs: Attrs) -> Result<NewRule, Fault> {
         Some(other) => return Err(not_in("ethertype", other, "['IPv4', 'IPv6']")),
     };
     let prefix = attrs.nullable::<Prefix>("remote_ip_prefix", "cidr")?.flatten();
-    let group = attrs.nullable::<GroupId>("remote_group_id", "UUID")?.flatten();
+    let group = match attrs.nullable::<String>("remote_group_id", "string")?.flatten() {
+        // Whatever does not look like an id is the id of nothing.
+        Some(text) => Some(id_of::<GroupId>(&text, Kind::SecurityGroup)?),
+        None => None,
+    };
     attrs.unsupported(&["remote_address_group_id"])?;
     let remote = match (prefix, group) {
         (None, None) => Remote::Any,

@@ -228,6 +228,14 @@ async fn refusals_are_those_of_neutron() {
         (ME, "POST security-groups", json!({ "security_group": { "name": "default" } }), "409 SecurityGroupConflict"),
         (
             ME,
+            "POST security-group-rules",
+            json!({ "security_group_rule": {
+                "security_group_id": nowhere, "direction": "ingress", "remote_group_id": "no id",
+            } }),
+            "404 SecurityGroupNotFound",
+        ),
+        (
+            ME,
             "POST routers",
             json!({ "router": { "external_gateway_info": { "network_id": nowhere } } }),
             "404 NetworkNotFound",
@@ -367,7 +375,9 @@ async fn discovery_needs_no_token_and_extensions_are_found_by_alias() {
     for extension in all["extensions"].as_array().unwrap() {
         site.ok(ME, &format!("GET extensions/{}", extension["alias"].as_str().unwrap()), Value::Null).await;
     }
-    assert_eq!(site.call(ME, "GET extensions/external-net", Value::Null).await.0, 404);
+    for partial in ["external-net", "allowed-address-pairs"] {
+        assert_eq!(site.call(ME, &format!("GET extensions/{partial}"), Value::Null).await.0, 404);
+    }
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ pub fn delete(plan: &mut Plan<'_>, id: NetworkId) -> Result<(), NetError> {
     let uses = keys::network_use(id);
     let ports = plan.reader.counter(&uses);
     if ports > 0 {
-        let by = format!("{ports} ports are on it");
+        let by = format!("There are one or more ports still in use on the network ({ports} of them)");
         return Err(NetError::in_use(Kind::Network, &id, by));
     }
     plan.txn.counter_is(uses.clone(), 0);

@@ -193,7 +193,7 @@ async fn whatever_is_folded_when_the_state_is_the_same() {
         (seed >> 33) % below
     };
     let mut copies = 0;
-    for round in 0..150 {
+    for round in 0..60 {
         let settings = Settings { recent_rows_max: 1 + draw(50) };
         let broken = |reason| panic!("broken: {reason}");
         let store = open_with(&path, broken, Unobserved, settings).unwrap();

@@ -51,7 +51,7 @@ async fn answer(
     let wish = Wish::parse(&cx, &caller, &pairs)?;
     let page = common::page(&pairs);
     page.limit(PAGE_ENTRIES_MAX)?;
-    let mut around = Around::new(&cx, &caller, depth);
+    let mut around = Around::new(&cx, &caller, depth).listed();
     let (shown, more) = cloud
         .view
         .read(|reader| {

@@ -12,7 +12,7 @@ use api::time::{iso_micro, rfc3339};
 use api::{Caller, Fault, Microversion, RequestCx};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use networks::{NetworkId, Port};
+use networks::{GroupId, NetworkId, Port, SecurityGroup};
 use placement::Node;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -21,7 +21,7 @@ use servers::{Server, Task, UserData, VmState};
 use store::{Reader, Record};
 
 use crate::fault;
-use pieces::{Address, Embedded, Reference, Text, links, security_groups};
+use pieces::{Address, Embedded, Named, Reference, Text, links};
 
 /// How much of a server is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,12 @@ pub(crate) struct Around<'a> {
     admin: bool,
     public_url: &'a str,
     depth: Depth,
+    /// Whether the answer is a list of servers.
+    listed: bool,
     /// Nodes that attend, if that was asked and could be found out.
     attending: Option<BTreeSet<String>>,
     networks: BTreeMap<NetworkId, Arc<str>>,
+    groups: BTreeMap<GroupId, Arc<str>>,
     nodes: BTreeMap<String, Option<Node>>,
 }
 
@@ -53,10 +56,18 @@ impl<'a> Around<'a> {
             admin: caller.is_admin(),
             public_url: &cx.platform.public_url,
             depth,
+            listed: false,
             attending: None,
             networks: BTreeMap::new(),
+            groups: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
+    }
+
+    /// The same for a list, which says a little less of each server.
+    pub(crate) fn listed(mut self) -> Around<'a> {
+        self.listed = true;
+        self
     }
 
     /// Whether the answer says which hosts are up.
@@ -70,13 +81,17 @@ impl<'a> Around<'a> {
 
     /// Looks up what `server` needs from other records.
     pub(crate) fn gather(&mut self, reader: &Reader<'_>, server: Server) -> Result<Shown, Fault> {
-        let mut shown = Shown { server, addresses: Vec::new(), zone: String::new(), user_data: None };
+        let mut shown =
+            Shown { server, addresses: Vec::new(), groups: BTreeMap::new(), zone: String::new(), user_data: None };
         if self.depth == Depth::Brief {
             return Ok(shown);
         }
         let server = &shown.server;
         for (port, _) in networks::ports_of(reader, server.id.guest()).map_err(fault::network)? {
             let label = self.label(reader, &port)?;
+            if self.depth == Depth::Full {
+                self.groups_of(reader, &port, &mut shown.groups)?;
+            }
             shown.addresses.push((label, port));
         }
         shown.zone = match &server.node {
@@ -103,6 +118,25 @@ impl<'a> Around<'a> {
         Ok(label)
     }
 
+    fn groups_of(
+        &mut self,
+        reader: &Reader<'_>,
+        port: &Port,
+        found: &mut BTreeMap<GroupId, Arc<str>>,
+    ) -> Result<(), Fault> {
+        for id in &port.groups {
+            if !self.groups.contains_key(id)
+                && let Some((group, _)) = reader.get::<SecurityGroup>(id)?
+            {
+                self.groups.insert(*id, group.standard.name.into());
+            }
+            if let Some(name) = self.groups.get(id) {
+                found.insert(*id, Arc::clone(name));
+            }
+        }
+        Ok(())
+    }
+
     fn node(&mut self, reader: &Reader<'_>, name: &str) -> Result<Option<&Node>, Fault> {
         if !self.nodes.contains_key(name) {
             let found = reader.get::<Node>(&name)?.map(|(node, _)| node);
@@ -127,6 +161,7 @@ impl<'a> Around<'a> {
 pub(crate) struct Shown {
     pub(crate) server: Server,
     addresses: Vec<(Arc<str>, Port)>,
+    groups: BTreeMap<GroupId, Arc<str>>,
     zone: String,
     user_data: Option<String>,
 }
@@ -203,7 +238,7 @@ impl Whole<'_> {
         if version.at_least(2, 63) {
             map.serialize_entry("trusted_image_certificates", &())?;
         }
-        if version.at_least(2, 71) {
+        if version.at_least(2, 71) && !around.listed {
             map.serialize_entry("server_groups", server.group.as_slice())?;
         }
         if version.at_least(2, 73) {
@@ -230,7 +265,7 @@ impl Whole<'_> {
         map.serialize_entry("OS-EXT-STS:vm_state", server.vm_state())?;
         map.serialize_entry("OS-EXT-STS:power_state", &server.power_state())?;
         map.serialize_entry("os-extended-volumes:volumes_attached", &[(); 0])?;
-        let groups = security_groups(server);
+        let groups = shown.security_groups();
         if !groups.is_empty() {
             map.serialize_entry("security_groups", &groups)?;
         }
@@ -278,6 +313,17 @@ impl Shown {
             }));
         }
         out
+    }
+
+    /// The names of its groups: those that its ports have; as long as it has no ports, those that they will have.
+    fn security_groups(&self) -> Vec<Named<'_>> {
+        if !self.addresses.is_empty() {
+            self.groups.values().map(|name| Named::new(name)).collect()
+        } else if self.server.security_groups.is_empty() && !self.server.cards.is_empty() {
+            vec![Named::new("default")]
+        } else {
+            self.server.security_groups.iter().map(|(_, name)| Named::new(name)).collect()
+        }
     }
 
     /// Its ports.

@@ -193,6 +193,25 @@ impl Cloud {
         self.view.read(|_| ()).await.unwrap();
     }
 
+    /// Gives a server a card on a network of its project.
+    pub(super) async fn plug(&self, id: &str) {
+        let networks = Networks::new(&self.world, Arc::clone(&self.view));
+        let server = self.view.peek(|reader| reader.get::<Server>(&id).unwrap().unwrap().0);
+        let who = networks::Who { project: server.project.clone(), admin: false };
+        let new = networks::network::NewNetwork::default();
+        let network = networks.decide(&who, |plan| networks::network::create(plan, new.clone())).await.unwrap().id;
+        let requests = [networks::PortRequest::Network { network, fixed_ip: None }];
+        let needs = networks::ServerNeeds {
+            server: server.id.guest(),
+            requests: &requests,
+            groups: &[],
+            host_name: "web",
+            node: Some("node-1"),
+            zone: "nova",
+        };
+        networks.decide(&who, |plan| networks::server_ports(plan, &needs)).await.unwrap();
+    }
+
     /// Works that were accepted and have not ended.
     pub(super) fn works(&self) -> usize {
         self.view.peek(|reader| reader.range(KeyRange::prefix(b"w/work/")).count())

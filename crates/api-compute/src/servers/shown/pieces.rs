@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
-use servers::{Flavor, Server};
+use servers::Flavor;
 
 /// Anything that can be shown, written as a text without being one first.
 pub(crate) struct Text<T>(pub(crate) T);
@@ -97,10 +97,8 @@ pub(super) struct Named<'a> {
     name: &'a str,
 }
 
-/// The names of its groups: those that were asked for, or the default one if it has cards.
-pub(super) fn security_groups(server: &Server) -> Vec<Named<'_>> {
-    if server.security_groups.is_empty() && !server.cards.is_empty() {
-        return vec![Named { name: "default" }];
+impl<'a> Named<'a> {
+    pub(super) fn new(name: &'a str) -> Named<'a> {
+        Named { name }
     }
-    server.security_groups.iter().map(|(_, name)| Named { name }).collect()
 }
