@@ -1,6 +1,7 @@
 //! Every error of the cloud floor meets its status here.
 
 use api::Fault;
+use images::{ChangeError, ImageError};
 use networks::NetError;
 use servers::AcceptError;
 
@@ -58,4 +59,27 @@ pub(crate) fn create(error: AcceptError) -> Fault {
 /// What the cell cannot do yet.
 pub(crate) fn not_yet(what: &str) -> Fault {
     Fault::not_implemented(format!("This cloud cannot {what} yet."))
+}
+
+/// Why an image cannot be had or changed.
+pub(crate) fn image(error: ImageError) -> Fault {
+    let message = error.to_string();
+    match error {
+        ImageError::NotFound => Fault::not_found(message),
+        ImageError::Exists => Fault::conflict(message),
+        ImageError::Protected
+        | ImageError::Change(ChangeError::Forbidden | ChangeError::AdminOnly { .. } | ChangeError::TooMany { .. }) => {
+            Fault::forbidden(message)
+        }
+        ImageError::Change(
+            ChangeError::HasData { .. }
+            | ChangeError::Status { .. }
+            | ChangeError::NotShared { .. }
+            | ChangeError::Invalid { .. }
+            | ChangeError::Missing { .. }
+            | ChangeError::MemberTwice { .. },
+        ) => Fault::bad_request(message),
+        ImageError::Damaged(error) => error.into(),
+        ImageError::Unavailable { reason } => Fault::unavailable(reason),
+    }
 }

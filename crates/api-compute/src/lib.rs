@@ -3,8 +3,8 @@
 //! Thin: a handler decodes, asks who is calling, has one function of the cloud floor decide, and encodes. [`discovery`]
 //! goes to `/compute`, [`routes`] to `/compute/v2.1`.
 //!
-//! Deliberately absent: proxies for other services (images, volumes, networks), which newer microversions removed and
-//! answer with 404 here in all of them. Actions that the cell cannot do yet answer 501: never a success that is none.
+//! Images are shown to clients of the versions that had them ([`images_proxy`]). Deliberately absent: proxies for other
+//! services (volumes, networks), which newer microversions removed and answer with 404 here in all of them. Actions that the cell cannot do yet answer 501: never a success that is none.
 
 mod aggregates;
 mod body;
@@ -14,6 +14,7 @@ mod fault;
 mod flavors;
 mod groups;
 mod hypervisors;
+mod images_proxy;
 mod keypairs;
 mod quotas;
 mod servers;
@@ -82,4 +83,5 @@ pub fn routes() -> Routes<Arc<Compute>> {
         .merge(quotas::routes())
         .merge(usage::routes())
         .merge(extensions::routes())
+        .merge(images_proxy::routes())
 }

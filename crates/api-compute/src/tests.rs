@@ -141,7 +141,7 @@ async fn lists_are_filtered_sorted_and_paged() {
         (BLUE, "?limit=1", "b2"),
         (ADMIN, "", ""),
         (ADMIN, "?all_tenants=1", "r1 b2 b1 a1"),
-        (ADMIN, "?project_id=red", "r1"),
+        (ADMIN, "?all_tenants&project_id=red", "r1"),
         (ADMIN, "?all_tenants=true&host=node-1", ""),
     ] {
         let body = cloud.get(who, "2.1", &format!("/servers/detail{query}")).await.is(200);
@@ -407,4 +407,45 @@ async fn no_route_answers_without_a_token_but_the_versions() {
         let open = path == "/";
         assert_eq!(answer.status == StatusCode::UNAUTHORIZED, !open, "{} {path}: {}", route.method, answer.status);
     }
+}
+
+#[tokio::test]
+async fn old_clients_see_images_and_change_their_metadata() {
+    let cloud = Cloud::new().await;
+    let server = cloud.server(BLUE, "web", json!({})).await;
+    cloud.build(&server).await;
+    let snap = json!({ "createImage": { "name": "snap", "metadata": { "a": "1" } } });
+    let made = cloud.send(BLUE, "2.45", "POST", &format!("/servers/{server}/action"), snap).await.is(202);
+    let path = format!("/images/{}", made["image_id"].as_str().unwrap());
+    let image = cloud.get(BLUE, "2.1", &path).await.is(200)["image"].clone();
+    assert_eq!((&image["status"], &image["server"]["id"]), (&json!("SAVING"), &json!(server)));
+    assert_eq!(image["metadata"]["a"], "1");
+    for (query, names) in [
+        ("?type=snapshot", json!(["snap"])),
+        ("?status=ACTIVE&name=snap", json!([])),
+        ("?server=https://cloud/servers/none", json!([])),
+        ("?changes-since=2100-01-01T00:00:00Z", json!([])),
+    ] {
+        let listed = cloud.get(BLUE, "2.35", &format!("/images/detail{query}")).await.is(200);
+        let found: Value = listed["images"].as_array().unwrap().iter().map(|image| image["name"].clone()).collect();
+        assert_eq!(found, names, "{query}");
+    }
+    cloud.get(BLUE, "2.1", "/images?changes-since=yesterday").await.is(400);
+    cloud.get("red:member", "2.1", &path).await.is(404);
+    for (version, method, below, body, status) in [
+        ("2.38", "POST", "/metadata", json!({ "metadata": { "b": "2" } }), 200),
+        ("2.38", "PUT", "/metadata/b", json!({ "meta": { "c": "2" } }), 400),
+        ("2.38", "PUT", "/metadata/b", json!({ "meta": { "b": "3" } }), 200),
+        ("2.38", "DELETE", "/metadata/a", Value::Null, 204),
+        ("2.38", "GET", "/metadata/a", Value::Null, 404),
+        ("2.39", "GET", "/metadata", Value::Null, 404),
+        ("2.36", "GET", "", Value::Null, 404),
+    ] {
+        cloud.send(BLUE, version, method, &format!("{path}{below}"), body).await.is(status);
+    }
+    let all = json!({ "metadata": { "z": "9" } });
+    assert_eq!(cloud.send(BLUE, "2.1", "PUT", &format!("{path}/metadata"), all.clone()).await.is(200), all);
+    cloud.send("blue:reader", "2.1", "DELETE", &path, Value::Null).await.is(403);
+    cloud.send(BLUE, "2.1", "DELETE", &path, Value::Null).await.is(204);
+    cloud.get(BLUE, "2.1", &path).await.is(404);
 }

@@ -160,7 +160,7 @@ impl At<'_> {
         let owner = images::Project::new(self.caller.project()?.as_str());
         let viewer = Viewer { project: Some(owner.clone()), admin: self.caller.is_admin(), writes: true };
         let (call, mut span) = self.cloud.open(self.cx, "createImage", Some(self.id));
-        let made = span.note(self.cloud.images.create(&viewer, owner, None, changes).await).map_err(image)?;
+        let made = span.note(self.cloud.images.create(&viewer, owner, None, changes).await).map_err(fault::image)?;
         let ask = Ask::Snapshot { image: made.id };
         if let Err(error) = span.note(self.cloud.servers.ask(&call, self.caller, self.id, &ask).await) {
             if let Err(error) = self.cloud.images.delete(&viewer, made.id).await {
@@ -347,18 +347,6 @@ fn group_named(reader: &store::Reader<'_>, who: &Who, name: &str) -> Result<Grou
 
 fn tracing_left(error: &ImageError, id: &images::ImageId) {
     tracing::warn!(%error, image = %id, "the record of a snapshot that was not taken is left to its owner");
-}
-
-fn image(error: ImageError) -> Fault {
-    let message = error.to_string();
-    match error {
-        ImageError::NotFound => Fault::not_found(message),
-        ImageError::Exists => Fault::conflict(message),
-        ImageError::Protected => Fault::forbidden(message),
-        ImageError::Change(_) => Fault::bad_request(message),
-        ImageError::Damaged(error) => error.into(),
-        ImageError::Unavailable { reason } => Fault::unavailable(reason),
-    }
 }
 
 fn last_lines(text: &str, lines: usize) -> &str {

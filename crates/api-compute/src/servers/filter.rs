@@ -231,8 +231,9 @@ impl Wish {
         }
         let asked = common::last(pairs, "project_id").or_else(|| common::last(pairs, "tenant_id")).map(str::to_owned);
         let project = match asked {
-            Some(project) if admin => Some(project),
-            Some(_) | None if all => None,
+            // Without `all_tenants` the caller's own project is meant, whichever is named.
+            Some(project) if all => Some(project),
+            None if all => None,
             Some(_) | None => Some(own.clone()),
         };
         let confined = (!admin).then_some(own);
