@@ -46,6 +46,7 @@ pub fn routes() -> Routes<Arc<Images>> {
         .delete("/v2/images/{id}/tags/{tag}", records::remove_tag)
         .post("/v2/images/{id}/actions/deactivate", records::deactivate)
         .post("/v2/images/{id}/actions/reactivate", records::reactivate)
+        .get("/v2/images/{id}/tasks", records::tasks)
         .get("/v2/images/{id}/members", members::list)
         .post("/v2/images/{id}/members", members::add)
         .get("/v2/images/{id}/members/{member}", members::show)

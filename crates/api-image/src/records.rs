@@ -6,7 +6,7 @@ use api::{Caller, Fault, Json, Path, RequestCx};
 use axum::extract::State;
 use http::{HeaderName, StatusCode, header};
 use images::{Change, ImageId, Images, Project};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{fault, viewer, wire};
 
@@ -43,6 +43,17 @@ pub async fn show(
     let id = fault::image_id(&id)?;
     let image = images.get(&viewer(&caller), id).await.map_err(fault::image(id))?;
     Ok(Json(wire::image(&image)))
+}
+
+/// `GET /v2/images/{id}/tasks`: none. What happens to an image happens within the request.
+pub async fn tasks(
+    State(images): State<Arc<Images>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
+    let id = fault::image_id(&id)?;
+    images.get(&viewer(&caller), id).await.map_err(fault::image(id))?;
+    Ok(Json(json!({ "tasks": [] })))
 }
 
 /// `DELETE /v2/images/{id}`.

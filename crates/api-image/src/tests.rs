@@ -212,7 +212,9 @@ async fn an_image_lives_from_create_to_delete() {
     cloud.send("p1:member", "DELETE", &format!("{path}/tags/a"), &[], vec![]).await.is(404);
     assert_eq!(cloud.get("p1:member", &path).await.json()["tags"], json!(["b c"]));
 
+    assert_eq!(cloud.get("p1:member", &format!("{path}/tasks")).await.is(200).json(), json!({ "tasks": [] }));
     cloud.get("p2:member", &path).await.is(404);
+    cloud.get("p2:member", &format!("{path}/tasks")).await.is(404);
     cloud.send("p2:member", "DELETE", &path, &[], vec![]).await.is(404);
     cloud
         .patch("p1:member", &id, NEWER, json!([{ "op": "replace", "path": "/protected", "value": true }]))
