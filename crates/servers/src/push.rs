@@ -2,10 +2,11 @@
 //!
 //! Every commit tells which descriptions it may have changed; these are made anew and pushed. A node that comes back
 //! gets all that it must know. Pushing the same description twice changes nothing, so nothing is remembered of what was
-//! pushed. Who is in a group is told to all nodes whose rules name it; the pause between two such rounds grows with what
-//! one costs, so that a large group takes a bounded part of this process however fast it grows.
+//! pushed. Who is in a group is told to all nodes whose rules name it, in rounds of bounded size; the pause between two
+//! rounds grows with what one costs. So a large group takes a bounded part of this process however fast it grows, and
+//! never much of it at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::stored::bytes;
 const GATHER: Duration = Duration::from_millis(200);
 /// Rounds that only tell of members take at most one part in this many of the time.
 const MEMBERS_SHARE: u32 = 20;
+/// Members that one round tells, in bytes; at least one node is told.
+const MEMBERS_BYTES: usize = 512 * 1024;
 /// A push that takes longer is tried again.
 const PUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -65,7 +68,10 @@ struct Following {
     attending: BTreeSet<String>,
     arrivals: u64,
     pending: Affected,
-    /// When members may be told of next.
+    /// Nodes that must be told of members, in turn, each group and node once.
+    queue: VecDeque<(GroupId, NodeName)>,
+    queued: BTreeSet<(GroupId, NodeName)>,
+    /// When the next of them may be told.
     members_due: Mono,
     /// Ports whose guest was not known: when they are told again, and how many times they were.
     strangers: BTreeMap<(NodeName, PortId), (Mono, u32)>,
@@ -91,6 +97,8 @@ impl Pusher {
             attending: BTreeSet::new(),
             arrivals: 0,
             pending: Affected::default(),
+            queue: VecDeque::new(),
+            queued: BTreeSet::new(),
             members_due: self.ring.world().now(),
             strangers: BTreeMap::new(),
         };
@@ -98,7 +106,7 @@ impl Pusher {
             self.greet(&mut at);
             self.round(&mut at).await;
             self.ring.world().sleep(GATHER).await;
-            if at.pending.is_empty() && at.strangers.is_empty() {
+            if at.pending.is_empty() && at.strangers.is_empty() && at.queue.is_empty() {
                 let changed = std::pin::pin!(self.attendance.changed(at.arrivals));
                 let advanced = std::pin::pin!(self.view.advanced(at.seen));
                 match futures_util::future::select(advanced, changed).await {
@@ -131,21 +139,15 @@ impl Pusher {
         for ((node, port), _) in at.strangers.iter().filter(|(_, (when, _))| *when <= start) {
             due.entry(Arc::clone(node)).or_default().ports.insert(*port);
         }
-        let with_members = at.members_due <= start && !at.pending.members.is_empty();
-        if with_members {
-            for group in std::mem::take(&mut at.pending.members) {
-                let naming = at.tracker.nodes_naming(group).filter(|node| at.attending.contains(&***node));
-                for node in naming {
-                    due.entry(Arc::clone(node)).or_default().groups.insert(group);
-                }
-            }
+        let named: BTreeSet<GroupId> = due.values().flat_map(|parts| &parts.groups).copied().collect();
+        let mut members = BTreeMap::new();
+        for group in named {
+            members.insert(group, self.members(at, group));
         }
+        let with_members = self.take_members(at, start, &mut due, &mut members);
         if due.is_empty() {
             return;
         }
-        let named: BTreeSet<GroupId> = due.values().flat_map(|parts| &parts.groups).copied().collect();
-        let members = |group| (group, guest::group_to_wire(group, at.seen, &at.tracker.members(group)));
-        let members: BTreeMap<GroupId, wire::GroupState> = named.into_iter().map(members).collect();
         let seen = at.seen;
         let pushes = due.into_iter().map(|(node, parts)| {
             let members = &members;
@@ -169,6 +171,41 @@ impl Pusher {
             let pause = now.since(start).saturating_mul(MEMBERS_SHARE);
             at.members_due = now + pause.clamp(GATHER, PUSH_WAIT_MAX);
         }
+    }
+
+    fn members(&self, at: &Following, group: GroupId) -> wire::GroupState {
+        guest::group_to_wire(group, at.seen, &at.tracker.members(group))
+    }
+
+    /// Adds to `due` who is next to be told of members, if it is time; whether anybody is.
+    fn take_members(
+        &self,
+        at: &mut Following,
+        now: Mono,
+        due: &mut BTreeMap<NodeName, Parts>,
+        members: &mut BTreeMap<GroupId, wire::GroupState>,
+    ) -> bool {
+        for group in std::mem::take(&mut at.pending.members) {
+            for node in at.tracker.nodes_naming(group).filter(|node| at.attending.contains(&***node)) {
+                if at.queued.insert((group, Arc::clone(node))) {
+                    at.queue.push_back((group, Arc::clone(node)));
+                }
+            }
+        }
+        if at.members_due > now || at.queue.is_empty() {
+            return false;
+        }
+        let mut bytes = 0;
+        while bytes < MEMBERS_BYTES
+            && let Some(next) = at.queue.pop_front()
+        {
+            at.queued.remove(&next);
+            let (group, node) = next;
+            let state = members.entry(group).or_insert_with(|| self.members(at, group));
+            bytes += state.hosts_v4.len() + state.hosts_v6.len() + 64;
+            due.entry(node).or_default().groups.insert(group);
+        }
+        true
     }
 
     async fn catch_up(&self, at: &mut Following) -> Result<(), String> {
