@@ -31,13 +31,14 @@ pub fn read(home: &Path) -> Records {
     }
     let connection = Connection::open(copy.path().join("cell.db")).expect("the store can be opened");
     let mut found = Records::default();
-    let mut query = connection.prepare("SELECT CAST(key AS TEXT), kind, value FROM entry").expect("the store's layout");
+    let mut query = connection.prepare("SELECT key, kind = 'record', value FROM readable").expect("the store's layout");
     let mut rows = query.query(()).expect("the store can be read");
     while let Some(row) = rows.next().expect("the store can be read") {
         let key: String = row.get(0).expect("a key is text");
-        match row.get(1).expect("a kind is a number") {
-            0 => drop(found.records.insert(key, row.get(2).expect("a record is bytes"))),
-            _ => drop(found.counters.insert(key, row.get(2).expect("a counter is a number"))),
+        if row.get(1).expect("a kind is known") {
+            found.records.insert(key, row.get(2).expect("a record is bytes"));
+        } else {
+            found.counters.insert(key, row.get(2).expect("a counter is a number"));
         }
     }
     found
