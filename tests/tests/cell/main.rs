@@ -10,4 +10,5 @@ mod malformed;
 mod no_capacity;
 mod operators;
 mod quota;
+mod server_groups;
 mod slow_clients;

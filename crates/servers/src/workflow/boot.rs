@@ -17,6 +17,7 @@ use super::common::{self, Ordered};
 use super::{Context, VERSION};
 use crate::BY_GROUP;
 use crate::accept;
+use crate::group::ServerGroup;
 use crate::guest;
 use crate::server::{Card, Fault, Server, Task, VmState};
 
@@ -85,6 +86,7 @@ impl Step<ServerWorkState> for Claim {
                     return Ok(Advance::Done(txn));
                 }
                 Err(Shortage::Capacity(error)) => short = Some(error.to_string()),
+                Err(Shortage::Group) => short = Some("another member of its server group came first".to_owned()),
                 Err(Shortage::Final(error)) => return Err(error),
             }
         }
@@ -139,9 +141,31 @@ fn group_of(reader: &Reader<'_>, server: &Server) -> (String, Vec<String>) {
     (policy, hosts)
 }
 
+/// Holds the server to its group's policy, if that binds: the choice was made on an earlier state, and members that boot
+/// at the same time choose at the same time. The group's record, written anew with each manifest, lets one of them
+/// through at a time.
+fn bind_to_group(reader: &Reader<'_>, server: &Server, host: &str, txn: &mut Txn) -> Result<(), Shortage> {
+    let Some(group) = &server.group else { return Ok(()) };
+    let found = reader.get::<ServerGroup>(group).map_err(|error| Shortage::Final(StepError::refused(error)))?;
+    let Some((group, revision)) = found else { return Ok(()) };
+    let (policy, others) = group_of(reader, server);
+    let there = others.iter().any(|other| other == host);
+    match policy.as_str() {
+        "anti-affinity" if there => return Err(Shortage::Group),
+        "affinity" if !others.is_empty() && !there => return Err(Shortage::Group),
+        "anti-affinity" | "affinity" => {}
+        // A soft policy is a preference.
+        _ => return Ok(()),
+    }
+    txn.replace(group.key(), revision, group.encode());
+    Ok(())
+}
+
 enum Shortage {
     /// This node has no room any more.
     Capacity(ClaimError),
+    /// The server's group does not allow this node any more.
+    Group,
     /// No node will do.
     Final(StepError),
 }
@@ -171,6 +195,7 @@ fn manifest(
         error @ (ClaimError::NoRoom { .. } | ClaimError::NoProvider(_)) => Shortage::Capacity(error),
         ClaimError::Damaged(error) => fatal(&error),
     })?;
+    bind_to_group(reader, server, host, &mut txn)?;
     // What the caller may use was checked when the request was accepted.
     let who = networks::Who { project: server.project.clone(), admin: true };
     let mut plan = networks::Plan::new(reader, cx.cx.world(), &context.picks, &who);

@@ -74,7 +74,7 @@ fn ports(os: &mut Openstack) -> anyhow::Result<()> {
     os.done("port create three --network lan")?;
     os.refused("port create four --network lan", "409")?;
     os.done("port delete three")?;
-    os.refused("network delete lan", "2 ports are on it")?;
+    os.refused("network delete lan", "one or more ports still in use on the network (2 of them)")?;
     os.refused("subnet delete quattro", "in use")?;
     os.refused(
         "port set one --no-security-group --disable-port-security --allowed-address ip-address=10.9.0.9",
