@@ -3,9 +3,10 @@
 use api::{Fault, Json, Path, RequestCx};
 use serde_json::{Value, json};
 
-/// The extensions whose whole behaviour is there: (alias, name, what it does). Not among them: `allowed-address-pairs`,
-/// since pairs with another hardware address are refused; the others may be set and have their effect.
-const EXTENSIONS: [(&str, &str, &str); 18] = [
+/// The extensions that are there: (alias, name, what it does). Of `allowed-address-pairs` one thing is missing: a pair with
+/// another hardware address than the port's is refused as not there yet. Without the alias clients would not offer the rest.
+const EXTENSIONS: [(&str, &str, &str); 19] = [
+    ("allowed-address-pairs", "Allowed Address Pairs", "Addresses that may pass a port beside its own"),
     ("binding", "Port Binding", "Where ports are realised"),
     ("filter-validation", "Filter parameters validation", "Filters on unknown fields are refused"),
     ("ip-substring-filtering", "IP address substring filtering", "Ports by a part of an address"),
