@@ -315,10 +315,12 @@ impl Shown {
         out
     }
 
-    /// The names of its groups: those that its ports have; as long as it has no ports, those that they will have.
+    /// The names of its groups, sorted: those that its ports have; as long as it has no ports, those that they will have.
     fn security_groups(&self) -> Vec<Named<'_>> {
         if !self.addresses.is_empty() {
-            self.groups.values().map(|name| Named::new(name)).collect()
+            let mut names: Vec<&str> = self.groups.values().map(|name| &**name).collect();
+            names.sort_unstable();
+            names.into_iter().map(Named::new).collect()
         } else if self.server.security_groups.is_empty() && !self.server.cards.is_empty() {
             vec![Named::new("default")]
         } else {
