@@ -13,12 +13,11 @@ use http::StatusCode;
 use images::{Change, Image, ImageId, Project, Status, UpdateError, Viewer, Visibility};
 use serde_json::{Value, json};
 
-use crate::body::only;
 use crate::common::{self, Cloud, until};
+use crate::metadata::{item, no_item, parsed};
 use crate::{Compute, fault};
 
 const PAGE_ENTRIES_MAX: usize = 1000;
-const CHARS_MAX: usize = 255;
 /// Properties under which a snapshot says what it is, and of which server.
 const KIND: &str = "image_type";
 const SERVER: &str = "instance_uuid";
@@ -205,10 +204,6 @@ async fn metadata(
     Ok(Json(json!({ "metadata": get(&cloud, &caller, &id).await?.properties })))
 }
 
-fn parsed(body: Value, name: &str) -> Result<BTreeMap<String, String>, Fault> {
-    Ok(only(body, name)?.texts(CHARS_MAX, false)?.into_iter().collect())
-}
-
 async fn change(
     cloud: &Compute,
     (cx, caller, id): (&RequestCx, &Caller, &str),
@@ -256,10 +251,6 @@ async fn replace(
     Ok(Json(json!({ "metadata": all.await? })))
 }
 
-fn no_item() -> Fault {
-    Fault::not_found("Metadata item was not found")
-}
-
 /// `GET /images/{id}/metadata/{key}`
 async fn metadata_item(
     State(cloud): Cloud,
@@ -281,10 +272,7 @@ async fn set(
     Path((id, key)): Path<(String, String)>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let given = parsed(body, "meta")?;
-    if given.len() != 1 || !given.contains_key(&key) {
-        return Err(Fault::bad_request("Request body and URI mismatch"));
-    }
+    let given = item(body, &key)?;
     change(&cloud, (&cx, &caller, &id), |_| Ok(set_all(&given))).await?;
     Ok(Json(json!({ "meta": given })))
 }

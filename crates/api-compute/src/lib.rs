@@ -16,6 +16,7 @@ mod groups;
 mod hypervisors;
 mod images_proxy;
 mod keypairs;
+mod metadata;
 mod quotas;
 mod servers;
 mod services;

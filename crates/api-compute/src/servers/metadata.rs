@@ -9,19 +9,9 @@ use serde_json::{Value, json};
 use servers::AcceptError;
 
 use super::records::with;
-use crate::body::only;
 use crate::common::Cloud;
+use crate::metadata::{item, no_item, parsed};
 use crate::{Compute, fault};
-
-const CHARS_MAX: usize = 255;
-
-fn missing() -> Fault {
-    Fault::not_found("Metadata item was not found")
-}
-
-fn parsed(body: Value, name: &str) -> Result<BTreeMap<String, String>, Fault> {
-    Ok(only(body, name)?.texts(CHARS_MAX, false)?.into_iter().collect())
-}
 
 async fn change(
     cloud: &Compute,
@@ -88,7 +78,7 @@ pub(crate) async fn show(
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Json<Value>, Fault> {
     let metadata = with(&cloud, &caller, &id, |_, server| Ok(server.metadata)).await?;
-    let value = metadata.get(&key).ok_or_else(missing)?;
+    let value = metadata.get(&key).ok_or_else(no_item)?;
     Ok(Json(json!({ "meta": { key.as_str(): value } })))
 }
 
@@ -100,12 +90,8 @@ pub(crate) async fn set(
     Path((id, key)): Path<(String, String)>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Fault> {
-    let given = parsed(body, "meta")?;
-    if given.len() != 1 {
-        return Err(Fault::bad_request("Request body contains too many items"));
-    }
-    let value = given.get(&key).ok_or_else(|| Fault::bad_request("Request body and URI mismatch"))?;
-    let set = |metadata: &mut BTreeMap<String, String>| drop(metadata.insert(key.clone(), value.clone()));
+    let given = item(body, &key)?;
+    let set = |metadata: &mut BTreeMap<String, String>| metadata.extend(given.clone());
     change(&cloud, &cx, &caller, &id, "PUT /servers/{id}/metadata/{key}", set).await?;
     Ok(Json(json!({ "meta": given })))
 }
@@ -118,7 +104,7 @@ pub(crate) async fn remove(
     Path((id, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Fault> {
     if !with(&cloud, &caller, &id, |_, server| Ok(server.metadata.contains_key(&key))).await? {
-        return Err(missing());
+        return Err(no_item());
     }
     let take = |metadata: &mut BTreeMap<String, String>| drop(metadata.remove(&key));
     change(&cloud, &cx, &caller, &id, "DELETE /servers/{id}/metadata/{key}", take).await?;
