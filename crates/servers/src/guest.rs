@@ -49,9 +49,11 @@ pub fn build(reader: &Reader<'_>, id: ServerId) -> Result<wire::Build, GuestErro
     Ok(wire::Build { spec: Some(spec), networks, ports: described })
 }
 
-/// Networks and ports as they must be on their node, for the wire. What is gone is left out.
+/// Networks and ports as they must be on `node`, for the wire. What is gone or has moved is left out: a node is told of
+/// nothing but its own.
 pub fn described(
     reader: &Reader<'_>,
+    node: &str,
     networks: &BTreeSet<NetworkId>,
     ports: &[PortId],
 ) -> Result<(Vec<wire::NetworkState>, Vec<wire::PortState>), GuestError> {
@@ -60,7 +62,7 @@ pub fn described(
     let networks = networks.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     let mut described = Vec::with_capacity(ports.len());
     for id in ports {
-        let Some((port, _)) = reader.get::<Port>(id)? else { continue };
+        let Some((port, _)) = reader.get::<Port>(id)?.filter(|(port, _)| port.node() == Some(node)) else { continue };
         let documents = documents_of(reader, &port);
         described.extend(describer.port(&port, documents)?.map(|port| port_to_wire(reader, port)));
     }

@@ -246,7 +246,7 @@ impl Pusher {
         let mut strange = Vec::new();
         loop {
             let chunk = chunks.next().unwrap_or_default();
-            let made = self.view.read(|reader| guest::described(reader, networks, chunk)).await;
+            let made = self.view.read(|reader| guest::described(reader, node, networks, chunk)).await;
             match made.map_err(|error| rpc::Error::not_now(error.to_string()))? {
                 Ok((networks, ports)) => (request.networks, request.ports) = (networks, ports),
                 Err(error) => tracing::error!(%node, %error, "a network cannot be described"),
