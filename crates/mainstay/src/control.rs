@@ -184,7 +184,8 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let (store, engine): (Arc<dyn Store>, _) = if holds_store {
         let path = plan.home.path("store/cell.db");
         let observer = metrics::StoreWrites::new(world, &metrics);
-        let engine = store_embedded::open_observed(&path, broken, observer).context("cannot open the store")?;
+        let engine = store_embedded::open_with(&path, broken, observer, store_embedded::Settings::default())
+            .context("cannot open the store")?;
         (Arc::new(engine.clone()), Some(engine))
     } else {
         let target = find(&plan.peers, Role::Store)?;

@@ -19,7 +19,7 @@ mod open;
 mod recent;
 mod schema;
 
-pub use open::{Observer, OpenError, Settings, Unobserved, open, open_observed, open_with};
+pub use open::{Observer, OpenError, Settings, Unobserved, open, open_with};
 
 #[cfg(test)]
 mod tests;

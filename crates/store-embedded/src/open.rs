@@ -112,16 +112,8 @@ pub fn open(path: &Path, on_broken: impl FnOnce(String) + Send + 'static) -> Res
     open_with(path, on_broken, Unobserved, Settings::default())
 }
 
-/// As [`open`]; `observer` is told of every group that is written.
-pub fn open_observed(
-    path: &Path,
-    on_broken: impl FnOnce(String) + Send + 'static,
-    observer: impl Observer + 'static,
-) -> Result<Engine, OpenError> {
-    open_with(path, on_broken, observer, Settings::default())
-}
-
-/// As [`open_observed`], and kept as `settings` say; they may be others each time.
+/// As [`open`]; `observer` is told of every group that is written, and the store is kept as `settings` say. They may be
+/// others each time.
 pub fn open_with(
     path: &Path,
     on_broken: impl FnOnce(String) + Send + 'static,
