@@ -82,8 +82,7 @@ fn first_server(walk: &mut Walk) -> anyhow::Result<()> {
     let create = "server create first --image tiny --flavor m1.tiny --key-name key --network private --port door";
     let line = format!("{create} --security-group web --user-data {} --wait", data.display());
     let server = walk.os.json(&line)?;
-    check(&server, &json!({ "status": "ACTIVE", "security_groups": [{ "name": "web" }, { "name": "web" }] }))
-        .or_else(|_| check(&server, &json!({ "status": "ACTIVE", "security_groups": [{ "name": "web" }] })))?;
+    check(&server, &json!({ "status": "ACTIVE", "security_groups": [{ "name": "web" }] }))?;
     prompt(walk, "first")?;
     let addresses = addresses(walk, "first", "private")?;
     for address in &addresses {
