@@ -44,9 +44,15 @@ pub struct Cell {
 impl Cell {
     /// A new cell with this many fake nodes, all of them there.
     pub fn start(nodes: usize) -> Cell {
+        let cell = Cell::just_ready(nodes);
+        cell.all_nodes_up();
+        cell
+    }
+
+    /// A new cell with this many fake nodes, at the moment at which it says that it is ready.
+    pub fn just_ready(nodes: usize) -> Cell {
         let mut cell = Cell::new(nodes, false);
         cell.run();
-        cell.all_nodes_up();
         cell
     }
 

@@ -19,7 +19,7 @@ use rpc::{Health, Peers, Server, Target};
 use scheduler::Scheduler;
 use servers::nodes::{Attendance, NodesContext, ServersContext};
 use servers::{Servers, workflow};
-use store::{Store, View};
+use store::{KeyRange, Record, Store, View};
 use telemetry::Ring;
 use telemetry::export::Outbox;
 use telemetry::metrics::Metrics;
@@ -66,6 +66,7 @@ pub struct Running {
     pub rpc: Target,
     /// The public API, if it is served here.
     pub api: Option<String>,
+    view: Arc<View>,
     engine: Option<store::engine::Engine>,
     stop: Arc<tokio::sync::Notify>,
     api_ended: Option<tokio::sync::oneshot::Receiver<()>>,
@@ -73,6 +74,19 @@ pub struct Running {
 }
 
 impl Running {
+    /// Completes when the cell knows as many nodes: from then on servers can be placed on them.
+    pub async fn knows_nodes(&self, count: usize) {
+        loop {
+            let seen = self.view.revision();
+            let nodes = KeyRange::prefix(placement::Node::TABLE.as_bytes());
+            let known = self.view.read(|reader| reader.range(nodes.clone()).count()).await;
+            if known.is_ok_and(|known| known >= count) {
+                return;
+            }
+            self.view.advanced(seen).await;
+        }
+    }
+
     /// Lets running requests finish, then closes the store, then hands out the last spans.
     pub async fn stop(self) {
         self.stop.notify_one();
@@ -244,7 +258,7 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let rpc = Target { role, name: process.plan.name.clone(), endpoint: address.to_string() };
     process.plan.home.note_process(&rpc)?;
     health.serving();
-    Ok(Running { rpc, api, engine, stop, api_ended, outbox })
+    Ok(Running { rpc, api, view: process.view, engine, stop, api_ended, outbox })
 }
 
 /// Renews this process's certificate while it runs.

@@ -21,6 +21,8 @@ use crate::home::{Home, Wish};
 
 /// Wait before an agent that ended is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// How long a new cell waits for its nodes before it says that it is ready: without them no server finds a host.
+const FIRST_NODES_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the cell until SIGTERM or SIGINT.
 pub fn run(args: &Dev) -> anyhow::Result<()> {
@@ -47,8 +49,21 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
         };
         let running = control::start(&world, plan).await?;
         start_agents(&world, &home, &running.rpc, args);
+        // A new cell has no place for a server before its nodes have come; later they are known from the start.
+        let mut ended = std::pin::pin!(wait_for_end());
+        tokio::select! {
+            ended = &mut ended => {
+                running.stop().await;
+                return ended;
+            }
+            came = world.timeout(FIRST_NODES_WAIT_MAX, running.knows_nodes(home.cell.nodes as usize)) => {
+                if came.is_err() {
+                    tracing::warn!("not all nodes have come yet: `mainstay node list` shows which");
+                }
+            }
+        }
         println!("ready {}", running.api.as_deref().unwrap_or_default());
-        wait_for_end().await?;
+        ended.await?;
         running.stop().await;
         Ok(())
     })

@@ -6,6 +6,16 @@ use cell_tests::{Cell, until};
 use serde_json::{Value, json};
 
 #[test]
+fn a_new_cell_is_ready_when_servers_find_a_host() {
+    let cell = Cell::just_ready(40);
+    let known = cell.operator(&["node", "list"]);
+    assert_eq!(known.as_array().map(Vec::len), Some(40), "{known}");
+    let admin = cell.admin();
+    let id = admin.create("at-once");
+    admin.reaches(&id, "ACTIVE");
+}
+
+#[test]
 fn a_server_lives_and_dies() {
     let cell = Cell::start(3);
     let admin = cell.admin();
