@@ -1,10 +1,14 @@
-//! A cell to be killed: one control process over one store, and agents over fake machines that outlive them.
+//! A cell to be harmed: control processes over one store, and agents over fake machines that outlive them.
 //!
 //! The wiring is that of the binary, with the same constructors; what the binary opens on disks and sockets is simulated
-//! here. Killing makes a process inert, breaks its connections, lets its disk forget, and only then drops it.
+//! here. Killing makes a process inert, breaks its connections, lets its disk forget, and only then drops it. A process
+//! that is paused stays what it was; the others take it for dead in time, and one that holds no locked file may be
+//! replaced by another of its name while it is out of sight: when it comes back it is a stale owner.
 
+mod acts;
 mod bootstrap;
 mod control;
+mod layout;
 mod node;
 
 use std::collections::BTreeMap;
@@ -12,53 +16,24 @@ use std::sync::Arc;
 
 use driver_fake::{FakeMachine, Latency, Operation};
 use parking_lot::Mutex;
-use pki::{Identity, Role};
-use rpc::Target;
+use servers::nodes::Attendance;
 use tokio::sync::mpsc;
 use world::{BoxFuture, World};
 
 use crate::disk::SimDisk;
 use crate::exec::{Exec, Process};
-use crate::net::Net;
+use crate::net::{KEEPALIVE_NANOS, Net};
 use crate::rng::Rng;
-use crate::store::{Plant, StoreDisk};
+use crate::store::StoreDisk;
+use crate::store::unsure::Doubts;
 
 pub use bootstrap::{FLAVOR, IMAGE, PROJECT, caller};
 pub use control::Control;
 pub(crate) use control::indexes;
-
-/// The name of the control process.
-pub const CONTROL: &str = "control";
+pub use layout::{Shape, Size, Who};
 
 /// How long a client waits when nobody answers.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
-
-/// How large a cell is.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    /// Agent processes.
-    pub agents: usize,
-    /// Nodes of each.
-    pub nodes: usize,
-}
-
-/// A process of the cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
-    /// The control process.
-    Control,
-    /// The agent process with this number.
-    Agent(usize),
-}
-
-impl std::fmt::Display for Who {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Who::Control => f.write_str(CONTROL),
-            Who::Agent(number) => write!(f, "agent{number}"),
-        }
-    }
-}
 
 /// How a request to the API ended for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,16 +56,31 @@ struct Machine {
 #[derive(Default)]
 struct Lives {
     processes: BTreeMap<Who, Process>,
-    control: Option<Control>,
+    /// Those whose names others have taken over while they were out of sight.
+    strays: Vec<(Who, Process)>,
+    /// What answers tenants.
+    fronts: BTreeMap<Who, Control>,
+    /// Who attends each coordinator.
+    attendances: BTreeMap<Who, Arc<Attendance>>,
     nodes: BTreeMap<String, Arc<agent::Node>>,
     /// What the killed were doing: counts by who and what.
     interrupted: BTreeMap<String, u64>,
+}
+
+impl Lives {
+    /// What `who` had handed out; to be dropped only when it is dead.
+    fn take_handles(&mut self, who: Who, nodes: &[String]) -> impl Sized + use<> {
+        let nodes: Vec<_> = nodes.iter().filter_map(|name| self.nodes.remove(name)).collect();
+        (self.fronts.remove(&who), self.attendances.remove(&who), nodes)
+    }
 }
 
 /// A cell.
 pub struct Cell {
     /// The executor.
     pub exec: Exec,
+    /// Its processes.
+    pub size: Size,
     /// The world of what is never killed: machines, clients, the scenario itself.
     pub outside: World,
     /// The process of the same.
@@ -101,18 +91,12 @@ pub struct Cell {
     pub machine: Arc<FakeMachine>,
     /// The store's disk.
     pub store: Arc<StoreDisk>,
+    /// What becomes of commits whose outcome is not told.
+    pub doubts: Arc<Doubts>,
     machines: Mutex<Vec<Machine>>,
     lives: Mutex<Lives>,
     rng: Mutex<Rng>,
     exits: mpsc::UnboundedSender<Who>,
-}
-
-fn identity(role: Role, name: &str) -> Identity {
-    Identity { cell: "cell.sim".into(), role, name: name.into() }
-}
-
-fn target(role: Role) -> Target {
-    Target { role, name: CONTROL.into(), endpoint: String::new() }
 }
 
 fn slow(machine: &FakeMachine) {
@@ -136,7 +120,7 @@ fn slow(machine: &FakeMachine) {
 
 impl Cell {
     /// A cell in which nothing runs yet. What ends by itself is told to the receiver.
-    pub fn new(exec: &Exec, size: Size, plant: Option<Plant>) -> (Arc<Cell>, mpsc::UnboundedReceiver<Who>) {
+    pub fn new(exec: &Exec, size: Size) -> (Arc<Cell>, mpsc::UnboundedReceiver<Who>) {
         let (outside_process, outside) = exec.process("outside", &SimDisk::new(exec.seed(), "outside"));
         let machine = FakeMachine::new(&outside);
         slow(&machine);
@@ -148,11 +132,13 @@ impl Cell {
         let (exits, exited) = mpsc::unbounded_channel();
         let cell = Cell {
             net: Net::new(exec, outside_process),
-            store: StoreDisk::new(exec, plant),
+            store: StoreDisk::new(exec),
+            doubts: Arc::default(),
             machines: Mutex::new(machines.collect()),
             lives: Mutex::default(),
             rng: Mutex::new(Rng::new(exec.seed(), "cell")),
             exec: exec.clone(),
+            size,
             outside,
             outside_process,
             machine,
@@ -163,8 +149,8 @@ impl Cell {
 
     /// All processes that a cell has.
     pub fn everybody(&self) -> Vec<Who> {
-        let agents = (0..self.machines.lock().len()).map(Who::Agent);
-        std::iter::once(Who::Control).chain(agents).collect()
+        let agents = (0..self.size.agents).map(Who::Agent);
+        self.size.control.processes().into_iter().chain(agents).collect()
     }
 
     /// The names of all nodes.
@@ -172,17 +158,31 @@ impl Cell {
         self.machines.lock().iter().flat_map(|machine| machine.nodes.clone()).collect()
     }
 
+    /// Every name under which somebody answers calls.
+    pub fn names(&self) -> Vec<String> {
+        let control = self.size.control.processes();
+        control.iter().map(Who::to_string).chain(self.nodes()).collect()
+    }
+
+    fn nodes_of(&self, who: Who) -> Vec<String> {
+        match who {
+            Who::Agent(number) => self.machines.lock()[number].nodes.clone(),
+            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => Vec::new(),
+        }
+    }
+
     /// Starts `who`, unless it runs.
     pub fn start(self: &Arc<Self>, who: Who) {
         if self.lives.lock().processes.contains_key(&who) {
             return;
         }
-        self.exec.note(&who.to_string(), "start", "");
+        let name = who.to_string();
+        self.exec.note(&name, "start", "");
         let cell = Arc::clone(self);
         let (process, main): (Process, BoxFuture<'static, String>) = match who {
-            Who::Control => {
-                let (process, world) = self.exec.process(CONTROL, &SimDisk::new(self.exec.seed(), CONTROL));
-                (process, Box::pin(control::run(cell, process, world)))
+            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {
+                let (process, world) = self.exec.process(&name, &SimDisk::new(self.exec.seed(), &name));
+                (process, Box::pin(control::run(cell, who, process, world)))
             }
             Who::Agent(number) => {
                 let (disk, nodes, boot) = {
@@ -190,7 +190,7 @@ impl Cell {
                     let machine = &machines[number];
                     (Arc::clone(&machine.disk), machine.nodes.clone(), machine.boot)
                 };
-                let (process, world) = self.exec.process(&who.to_string(), &disk);
+                let (process, world) = self.exec.process(&name, &disk);
                 (process, Box::pin(node::run(cell, process, world, nodes, format!("boot-{boot}"))))
             }
         };
@@ -201,7 +201,9 @@ impl Cell {
             Box::pin(async move {
                 let reason = main.await;
                 cell.exec.note(&who.to_string(), "exit", &reason);
-                let _the_run_has_ended = cell.exits.send(who);
+                if cell.is(who, process) {
+                    let _the_run_has_ended = cell.exits.send(who);
+                }
                 std::future::pending().await
             }),
         );
@@ -209,22 +211,18 @@ impl Cell {
 
     /// Ends `who` as `kill -9` and a power cut together would. Whether it ran.
     pub fn kill(&self, who: Who) -> bool {
-        let (process, control, nodes) = {
+        let (process, handles) = {
+            let names = self.nodes_of(who);
             let mut lives = self.lives.lock();
             let Some(process) = lives.processes.remove(&who) else { return false };
-            let control = if who == Who::Control { lives.control.take() } else { None };
-            let names = match who {
-                Who::Control => Vec::new(),
-                Who::Agent(number) => self.machines.lock()[number].nodes.clone(),
-            };
-            let nodes: Vec<_> = names.iter().filter_map(|name| lives.nodes.remove(name)).collect();
-            (process, control, nodes)
+            (process, lives.take_handles(who, &names))
         };
         let doing = self.doing(who, process);
         self.exec.note(&who.to_string(), "kill", &doing.join(", "));
         {
             let mut lives = self.lives.lock();
-            let kind = if who == Who::Control { "control" } else { "agent" };
+            let name = who.to_string();
+            let kind = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
             for what in doing {
                 *lives.interrupted.entry(format!("{kind} in {what}")).or_default() += 1;
             }
@@ -233,22 +231,91 @@ impl Cell {
         self.exec.kill_first(process);
         self.net.died(process);
         match who {
-            Who::Control => self.store.crash(),
-            Who::Agent(number) => self.machines.lock()[number].disk.crash(),
+            Who::Store => self.store.crash(),
+            Who::Agent(number) => self.disk(number).crash(),
+            Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {}
         }
         self.exec.bury(process);
-        drop((control, nodes));
+        drop(handles);
         true
+    }
+
+    /// Holds `who` for a while, as `SIGSTOP` does. Whether it ran.
+    pub fn pause(self: &Arc<Self>, who: Who, span_nanos: u64) -> bool {
+        let Some(process) = self.lives.lock().processes.get(&who).copied() else { return false };
+        if self.exec.is_paused(process) {
+            return false;
+        }
+        self.exec.note(&who.to_string(), "pause", &format!("for {} ms", span_nanos / 1_000_000));
+        self.exec.pause(process);
+        let cell = Arc::clone(self);
+        let go_on = async move {
+            let unseen = span_nanos.min(KEEPALIVE_NANOS.0);
+            cell.exec.sleep(cell.outside_process, unseen).await;
+            if unseen < span_nanos && cell.exec.is_paused(process) {
+                cell.net.unreachable(process);
+                cell.exec.sleep(cell.outside_process, span_nanos - unseen).await;
+            }
+            cell.go_on(who, process);
+        };
+        self.exec.spawn(self.outside_process, Box::pin(go_on));
+        true
+    }
+
+    fn go_on(&self, who: Who, process: Process) {
+        if self.exec.is_paused(process) {
+            self.exec.note(&who.to_string(), "resume", if self.is(who, process) { "" } else { "a stale one" });
+            self.exec.resume(process);
+        }
+    }
+
+    /// Starts another process under the name of `who`, which runs on: somebody took it for dead. Whether that can be.
+    pub fn replace(self: &Arc<Self>, who: Who) -> bool {
+        if !who.can_be_doubled() {
+            return false;
+        }
+        {
+            let mut lives = self.lives.lock();
+            let Some(process) = lives.processes.remove(&who) else { return false };
+            lives.strays.push((who, process));
+            // What the stray handed out goes with it: its clients find the new one. Its own tasks hold the rest.
+            let handles = lives.take_handles(who, &[]);
+            drop(lives);
+            drop(handles);
+        }
+        self.exec.note(&who.to_string(), "replace", "it is taken for dead");
+        self.start(who);
+        true
+    }
+
+    /// Ends those whose names others have taken over.
+    pub fn end_strays(&self) {
+        let strays = std::mem::take(&mut self.lives.lock().strays);
+        for (who, process) in strays {
+            self.exec.note(&who.to_string(), "kill", "the stale one");
+            self.exec.kill_first(process);
+            self.net.died(process);
+            self.exec.bury(process);
+        }
+    }
+
+    fn is(&self, who: Who, process: Process) -> bool {
+        self.lives.lock().processes.get(&who) == Some(&process)
+    }
+
+    /// Which process of the cell this is; the stale ones too.
+    pub fn who(&self, process: Process) -> Option<Who> {
+        let lives = self.lives.lock();
+        let present = lives.processes.iter().map(|(who, process)| (*who, *process));
+        present.chain(lives.strays.iter().copied()).find(|(_, of)| *of == process).map(|(who, _)| who)
     }
 
     fn doing(&self, who: Who, process: Process) -> Vec<String> {
         let mut doing = self.net.busy_with(process);
-        let syncing = match who {
-            Who::Control => self.store.is_busy(),
-            Who::Agent(number) => self.machines.lock()[number].disk.is_busy(),
-        };
-        if syncing {
-            doing.push(if who == Who::Control { "store sync".into() } else { "log sync".into() });
+        match who {
+            Who::Store if self.store.is_busy() => doing.push("store sync".into()),
+            Who::Agent(number) if self.disk(number).is_busy() => doing.push("log sync".into()),
+            Who::Store | Who::Agent(_) | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {}
         }
         doing
     }
@@ -272,8 +339,12 @@ impl Cell {
 
     /// Nothing fails or stands still any more.
     pub fn heal(&self) {
+        self.end_strays();
+        let present: Vec<_> = self.lives.lock().processes.iter().map(|(who, process)| (*who, *process)).collect();
+        present.into_iter().for_each(|(who, process)| self.go_on(who, process));
         self.net.heal();
         self.store.heal();
+        self.doubts.heal();
         self.machines.lock().iter().for_each(|machine| machine.disk.heal());
         self.machine.faults(|faults| {
             faults.next.clear();
@@ -281,9 +352,33 @@ impl Cell {
         });
     }
 
-    /// The control process, once it answers.
-    pub fn control(&self) -> Option<Control> {
-        self.lives.lock().control.clone()
+    /// One of the processes that answer tenants, drawn from the seed.
+    fn front(&self) -> Option<Control> {
+        let lives = self.lives.lock();
+        let fronts: Vec<&Control> = lives.fronts.values().collect();
+        (!fronts.is_empty()).then(|| (*self.rng.lock().pick(&fronts)).clone())
+    }
+
+    /// Nodes that do not attend each coordinator, and coordinators that do not run.
+    pub fn absent(&self) -> Vec<String> {
+        let lives = self.lives.lock();
+        let mut absent = Vec::new();
+        for who in self.size.control.processes() {
+            if !lives.processes.contains_key(&who) {
+                absent.push(format!("{who} does not run"));
+            }
+        }
+        for who in self.size.control.players(pki::Role::Coordinator) {
+            let attending = lives.attendances.get(&who).map(|attendance| attendance.all()).unwrap_or_default();
+            let missing = self.nodes().into_iter().filter(|node| !attending.contains(node));
+            absent.extend(missing.map(|node| format!("{node} does not attend {who}")));
+        }
+        for who in self.size.control.players(pki::Role::Api) {
+            if !lives.fronts.contains_key(&who) {
+                absent.push(format!("{who} does not answer"));
+            }
+        }
+        absent
     }
 
     /// The nodes that run now.
@@ -302,7 +397,7 @@ impl Cell {
         work: impl FnOnce(Control) -> BoxFuture<'static, T> + Send,
     ) -> Answer<T> {
         self.travel().await;
-        let Some(control) = self.control() else {
+        let Some(control) = self.front() else {
             self.outside.sleep(RETRY_PAUSE).await;
             return Answer::Down;
         };
@@ -327,10 +422,15 @@ impl Cell {
         self.exec.sleep(self.outside_process, span).await;
     }
 
-    fn arrived(&self, process: Process, control: Control) {
-        let mut lives = self.lives.lock();
-        if lives.processes.get(&Who::Control) == Some(&process) {
-            lives.control = Some(control);
+    fn arrived(&self, who: Who, control: Control) {
+        if self.is(who, control.process) {
+            self.lives.lock().fronts.insert(who, control);
+        }
+    }
+
+    fn attended(&self, who: Who, process: Process, attendance: Arc<Attendance>) {
+        if self.is(who, process) {
+            self.lives.lock().attendances.insert(who, attendance);
         }
     }
 

@@ -1,8 +1,8 @@
-//! The disk of one machine: logs that outlive processes, and lose what was not synced.
+//! The disk of one machine: logs that outlive processes, and lose or tear what was not synced.
 //!
 //! An append takes simulated time; what it wrote is certain only when it has returned. A crash before that keeps any
-//! prefix of the records, as the seed decides: stricter than `kill -9`, which the page cache survives, and as strict as a
-//! power cut. The log cuts off torn records by itself, so whole records are the finest grain.
+//! prefix of the bytes, as the seed decides, and what is torn may read as zeros or garbage: stricter than `kill -9`, which
+//! the page cache survives, and as strict as a power cut. Records lie in the product's own frames.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,27 +10,45 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use world::{Disk, DiskError, Log};
+use world::{Disk, DiskError, Log, frames};
 
+use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
 use crate::rng::Rng;
 
 /// How long a sync takes, in microseconds: from the least to the most.
 const SYNC_US: (u64, u64) = (200, 20_000);
+/// How many times slower a slow disk is.
+const SLOWNESS: u64 = 100;
+/// Bytes of a torn write that read as something else than was written, at most.
+const TORN_BYTES_MAX: usize = 64;
+
+/// How the next access to a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// There is no space for it.
+    Full,
+    /// A write or a sync fails: what is on the disk is unknown.
+    Failed,
+    /// A log cannot be read when it is opened.
+    Unreadable,
+}
 
 #[derive(Default)]
 struct Content {
-    records: Vec<Bytes>,
-    /// Records that are certain to survive.
+    bytes: Vec<u8>,
+    /// Bytes that are certain to survive.
     durable: usize,
     /// A rewrite that has begun: a crash leaves the old or the new.
-    rewrite: Option<Vec<Bytes>>,
+    rewrite: Option<Vec<u8>>,
 }
 
 struct Inside {
     logs: BTreeMap<String, Content>,
     rng: Rng,
-    fail_next: Option<bool>,
+    fail_next: Option<DiskFault>,
+    /// Until when it is slow.
+    slow_until: u64,
 }
 
 /// The disk of a machine.
@@ -38,42 +56,60 @@ pub struct SimDisk {
     inside: Mutex<Inside>,
 }
 
+fn framed(records: &[Bytes]) -> Vec<u8> {
+    let mut out = Vec::new();
+    records.iter().for_each(|record| frames::frame(record, &mut out));
+    out
+}
+
 impl SimDisk {
     /// An empty disk.
     pub fn new(seed: u64, machine: &str) -> Arc<SimDisk> {
         let rng = Rng::new(seed, &format!("disk {machine}"));
-        Arc::new(SimDisk { inside: Mutex::new(Inside { logs: BTreeMap::new(), rng, fail_next: None }) })
+        let inside = Inside { logs: BTreeMap::new(), rng, fail_next: None, slow_until: 0 };
+        Arc::new(SimDisk { inside: Mutex::new(inside) })
     }
 
-    /// The process that used it has died: what was not synced is lost or not, from some record on.
+    /// The process that used it has died: what was not synced is lost or not, from some byte on.
     pub fn crash(&self) {
         let Inside { logs, rng, .. } = &mut *self.inside.lock();
         for log in logs.values_mut() {
-            let unsynced = log.records.len() - log.durable;
-            let kept = log.durable + rng.index(unsynced + 1);
-            log.records.truncate(kept);
+            let unsynced = log.bytes.len() - log.durable;
+            log.bytes.truncate(log.durable + rng.index(unsynced + 1));
+            if unsynced > 0 && rng.chance(1, 3) {
+                // The file had grown already and its last sectors had not been written.
+                let torn = rng.index(TORN_BYTES_MAX);
+                let garbage = rng.chance(1, 2);
+                log.bytes.extend((0..torn).map(|_| if garbage { rng.draw().to_le_bytes()[0] } else { 0 }));
+            }
             if let Some(fresh) = log.rewrite.take()
                 && rng.chance(1, 2)
             {
-                log.records = fresh;
+                log.bytes = fresh;
             }
-            log.durable = log.records.len();
+            log.durable = log.bytes.len();
         }
     }
 
-    /// The next append fails: for want of space, or so that what was written is unknown.
-    pub fn fail_next(&self, full: bool) {
-        self.inside.lock().fail_next = Some(full);
+    /// The next access fails.
+    pub fn fail_next(&self, fault: DiskFault) {
+        self.inside.lock().fail_next = Some(fault);
     }
 
-    /// Nothing fails any more.
+    /// It is slow until that moment.
+    pub fn slow_until(&self, nanos: u64) {
+        self.inside.lock().slow_until = nanos;
+    }
+
+    /// Nothing fails and nothing is slow any more.
     pub fn heal(&self) {
-        self.inside.lock().fail_next = None;
+        let inside = &mut *self.inside.lock();
+        (inside.fail_next, inside.slow_until) = (None, 0);
     }
 
     /// Whether an append or a rewrite is under way.
     pub fn is_busy(&self) -> bool {
-        self.inside.lock().logs.values().any(|log| log.durable < log.records.len() || log.rewrite.is_some())
+        self.inside.lock().logs.values().any(|log| log.durable < log.bytes.len() || log.rewrite.is_some())
     }
 }
 
@@ -90,8 +126,16 @@ impl ProcessDisk {
     }
 
     async fn sync(&self) {
-        let span = self.disk.inside.lock().rng.span_nanos(SYNC_US.0, SYNC_US.1);
+        let span = {
+            let inside = &mut *self.disk.inside.lock();
+            let slowness = if self.exec.now() < inside.slow_until { SLOWNESS } else { 1 };
+            inside.rng.span_nanos(SYNC_US.0, SYNC_US.1) * slowness
+        };
         self.exec.sleep(self.process, span).await;
+    }
+
+    fn take_fault(&self, wanted: impl Fn(DiskFault) -> bool) -> Option<DiskFault> {
+        self.disk.inside.lock().fail_next.take_if(|fault| wanted(*fault))
     }
 }
 
@@ -99,7 +143,17 @@ impl ProcessDisk {
 impl Disk for ProcessDisk {
     async fn open_log(&self, name: &str) -> Result<(Arc<dyn Log>, Vec<Bytes>), DiskError> {
         self.sync().await;
-        let records = self.disk.inside.lock().logs.entry(name.to_owned()).or_default().records.clone();
+        if self.take_fault(|fault| fault == DiskFault::Unreadable).is_some() {
+            return Err(DiskError::Failed { log: name.to_owned(), reason: "simulated: a sector cannot be read".into() });
+        }
+        let records = {
+            let inside = &mut *self.disk.inside.lock();
+            let log = inside.logs.entry(name.to_owned()).or_default();
+            let (records, whole) = frames::parse(&log.bytes);
+            log.bytes.truncate(whole);
+            log.durable = whole;
+            records
+        };
         let disk = ProcessDisk::new(&self.exec, self.process, &self.disk);
         Ok((Arc::new(SimLog { disk, name: name.to_owned() }), records))
     }
@@ -121,43 +175,69 @@ impl SimLog {
             std::future::pending().await
         }
     }
+
+    /// The effect is about to happen; returns how it shall fail.
+    async fn asked(&self) -> Option<DiskFault> {
+        self.alive().await;
+        let swept = self.disk.exec.reach(self.disk.process, Boundary::LogAsked, &self.name).await;
+        match swept {
+            Some(Failure::Refused) => Some(DiskFault::Full),
+            Some(Failure::NotDone | Failure::DoneAndNotSaid) => Some(DiskFault::Failed),
+            None => self.disk.take_fault(|fault| fault != DiskFault::Unreadable),
+        }
+    }
+
+    async fn durable(&self) {
+        let _the_far_side_does_not_fail = self.disk.exec.reach(self.disk.process, Boundary::LogDurable, &self.name).await;
+    }
+
+    fn failed(&self) -> DiskError {
+        DiskError::Failed { log: self.name.clone(), reason: "simulated".into() }
+    }
 }
 
 #[async_trait]
 impl Log for SimLog {
     async fn append(&self, records: Vec<Bytes>) -> Result<(), DiskError> {
-        self.alive().await;
-        let fault = self.disk.disk.inside.lock().fail_next.take();
-        if fault == Some(true) {
+        let fault = self.asked().await;
+        if fault == Some(DiskFault::Full) {
             self.disk.sync().await;
             return Err(DiskError::Full { log: self.name.clone() });
         }
         let end = self.with(|log| {
-            log.records.extend(records);
-            log.records.len()
+            log.bytes.extend(framed(&records));
+            log.bytes.len()
         });
         self.disk.sync().await;
-        if fault == Some(false) {
-            return Err(DiskError::Failed { log: self.name.clone(), reason: "simulated".into() });
+        if fault.is_some() {
+            return Err(self.failed());
         }
         self.with(|log| log.durable = log.durable.max(end));
+        self.durable().await;
         Ok(())
     }
 
     async fn rewrite(&self, records: Vec<Bytes>) -> Result<(), DiskError> {
-        self.alive().await;
-        self.with(|log| log.rewrite = Some(records));
+        let fault = self.asked().await;
+        if fault == Some(DiskFault::Full) {
+            return Err(DiskError::Full { log: self.name.clone() });
+        }
+        self.with(|log| log.rewrite = Some(framed(&records)));
         self.disk.sync().await;
+        if fault.is_some() {
+            return Err(self.failed());
+        }
         self.with(|log| {
             if let Some(fresh) = log.rewrite.take() {
-                log.records = fresh;
-                log.durable = log.records.len();
+                log.bytes = fresh;
+                log.durable = log.bytes.len();
             }
         });
+        self.durable().await;
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.with(|log| log.records.iter().map(|record| record.len() as u64).sum())
+        self.with(|log| log.bytes.len() as u64)
     }
 }

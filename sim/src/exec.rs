@@ -3,11 +3,13 @@
 //! Every task belongs to a [`Process`]: one life of one simulated program. The next task to run is drawn from those that
 //! can; when none can, time jumps to the next timer. [`Exec::kill`] ends a process as `kill -9` does: first whatever it
 //! holds on the world is made inert, then its tasks are dropped. Destructors then run, because Rust leaves no choice, but
-//! nothing that they do reaches anybody.
+//! nothing that they do reaches anybody. [`Exec::pause`] holds a process as `SIGSTOP` does: its tasks stand still while
+//! everybody else's time goes on.
 //!
 //! A run that does not end is a finding, not a wait: steps and simulated time are bounded.
 
 mod host;
+pub mod points;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +72,11 @@ pub(crate) struct State {
     processes: BTreeMap<Process, Life>,
     /// Killed, and not yet dropped.
     dead: BTreeMap<Process, Life>,
+    /// Held, with their tasks that could run.
+    paused: BTreeMap<Process, Vec<u64>>,
+    pub(crate) hook: Option<points::Hook>,
+    /// By how many microseconds the wall clocks of machines are wrong, by the name of what runs there.
+    skews: BTreeMap<String, i64>,
     next_process: u64,
     lines: Vec<String>,
     echo: bool,
@@ -106,6 +113,9 @@ impl Exec {
             next_timer: 0,
             processes: BTreeMap::new(),
             dead: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            hook: None,
+            skews: BTreeMap::new(),
             next_process: 0,
             lines: Vec::new(),
             echo,
@@ -158,9 +168,29 @@ impl Exec {
         self.bury(process);
     }
 
+    /// Holds `process` until [`Exec::resume`]: none of its tasks runs. Its clocks go on.
+    pub fn pause(&self, process: Process) {
+        let mut state = self.inner.state.lock();
+        if state.processes.contains_key(&process) {
+            state.paused.entry(process).or_default();
+        }
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self, process: Process) {
+        let parked = self.inner.state.lock().paused.remove(&process).unwrap_or_default();
+        self.inner.ready.lock().queue.extend(parked);
+    }
+
+    /// Whether `process` is paused.
+    pub fn is_paused(&self, process: Process) -> bool {
+        self.inner.state.lock().paused.contains_key(&process)
+    }
+
     /// The first half of [`Exec::kill`]: whatever the process holds is inert from here on.
     pub fn kill_first(&self, process: Process) {
         let mut state = self.inner.state.lock();
+        state.paused.remove(&process);
         if let Some(life) = state.processes.remove(&process) {
             state.dead.insert(process, life);
         }
@@ -178,6 +208,7 @@ impl Exec {
 
     /// Ends everything; without it the tasks and the executor would keep each other for ever.
     pub fn end(&self) {
+        self.set_hook(None);
         let all: Vec<Process> = self.inner.state.lock().processes.keys().copied().collect();
         all.into_iter().for_each(|process| self.kill(process));
     }
@@ -185,6 +216,15 @@ impl Exec {
     /// Simulated nanoseconds since the start.
     pub fn now(&self) -> u64 {
         self.inner.state.lock().now
+    }
+
+    /// Lets the wall clock of whatever runs under `name` be wrong by so many microseconds.
+    pub fn skew_wall(&self, name: &str, micros: i64) {
+        self.inner.state.lock().skews.insert(name.to_owned(), micros);
+    }
+
+    fn wall_skew(&self, name: &str) -> i64 {
+        self.inner.state.lock().skews.get(name).copied().unwrap_or(0)
     }
 
     /// Polls so far.
@@ -260,7 +300,13 @@ impl Exec {
         let Some(id) = self.choose() else { return self.jump() };
         let (mut future, waker) = {
             let mut state = self.inner.state.lock();
+            let state = &mut *state;
             let Some(task) = state.tasks.get_mut(&id) else { return true };
+            if let Some(parked) = state.paused.get_mut(&task.process) {
+                // It stays woken, so that it is parked once.
+                parked.push(id);
+                return true;
+            }
             let Some(future) = task.future.take() else { return true };
             (future, task.waker.clone())
         };

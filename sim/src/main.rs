@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
-use sim::run::{self, Report};
-use sim::store::Plant;
+use clap::Parser;
+use sim::run::{self, Report, Scenario};
 
 /// Lines of the event log that a failure shows.
 const LAST_LINES: usize = 60;
@@ -16,9 +15,9 @@ const LAST_LINES: usize = 60;
 #[derive(Parser)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
 struct Args {
-    /// What happens.
-    #[arg(long, value_enum, default_value_t = Scenario::Churn)]
-    scenario: Scenario,
+    /// What happens; without it each seed runs every scenario.
+    #[arg(long, value_parser = scenario)]
+    scenario: Option<Scenario>,
     /// Run this seed.
     #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
     seed: Option<u64>,
@@ -28,24 +27,15 @@ struct Args {
     /// Run fresh seeds for so long.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Put a known bug in.
-    #[arg(long, value_enum)]
-    plant: Option<Planted>,
     /// Print every event, and what the product logs.
     #[arg(long)]
     verbose: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Scenario {
-    /// Servers come, go, start and stop while everything fails.
-    Churn,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Planted {
-    /// The store answers commits before they are durable.
-    ReplyBeforeSync,
+fn scenario(text: &str) -> Result<Scenario, String> {
+    let names = || Scenario::ALL.map(Scenario::name).join(", ");
+    let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
+    found.ok_or_else(|| format!("there is no such scenario; there are {}", names()))
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -86,15 +76,17 @@ fn start(args: &Args) -> anyhow::Result<bool> {
     };
     let until = args.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let mut total = Total::default();
-    for seed in first..end {
-        if until.is_some_and(|until| begun.elapsed() > until) {
-            break;
-        }
-        let report = one(args, seed);
-        let failed = !report.complaints.is_empty();
-        total.add(&report);
-        if failed && until.is_none() && args.seeds.is_none() {
-            break;
+    'seeds: for seed in first..end {
+        for what in Scenario::ALL.into_iter().filter(|what| args.scenario.is_none_or(|only| only == *what)) {
+            if until.is_some_and(|until| begun.elapsed() > until) {
+                break 'seeds;
+            }
+            let report = one(args, what, seed);
+            let failed = !report.complaints.is_empty();
+            total.add(&report);
+            if failed && until.is_none() && args.seeds.is_none() {
+                break 'seeds;
+            }
         }
     }
     total.print(begun.elapsed());
@@ -112,23 +104,20 @@ fn fresh_seed() -> u64 {
     since.as_secs() * 100_000
 }
 
-fn one(args: &Args, seed: u64) -> Report {
-    let plant = args.plant.map(|plant| match plant {
-        Planted::ReplyBeforeSync => Plant::ReplyBeforeSync,
-    });
-    let report = match args.scenario {
-        Scenario::Churn => run::churn(seed, plant, args.verbose),
-    };
+fn one(args: &Args, what: Scenario, seed: u64) -> Report {
+    let report = run::scenario(what, seed, args.verbose);
     let counts = report.counts;
     println!(
-        "seed {seed:>12}  {:>6} steps  {:>5} s  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>3} faults  healed in {:>3} s  {:016x}  {}",
+        "{:<5}  seed {seed:>14}  {:>6} steps  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>2} pauses  {:>2} stale  {:>3} faults  healed in {:>3} s  {:016x}  {}",
+        what.name(),
         report.steps,
-        report.seconds,
         counts.commits,
         counts.accepted,
         counts.refused,
         counts.unknown,
         counts.kills,
+        counts.pauses,
+        counts.replaced,
         counts.faults,
         counts.healing,
         report.fingerprint,
@@ -146,9 +135,8 @@ fn explain(args: &Args, report: &Report) {
         report.lines[skip..].iter().for_each(|line| println!("{line}"));
     }
     report.complaints.iter().for_each(|complaint| println!("  wrong: {complaint}"));
-    let plant =
-        args.plant.and_then(|plant| plant.to_possible_value()).map(|plant| format!(" --plant {}", plant.get_name()));
-    println!("  again: cargo xtask sim --scenario churn --seed {}{} --verbose", report.seed, plant.unwrap_or_default());
+    let (scenario, seed) = (report.scenario.name(), report.seed);
+    println!("  again: cargo xtask sim --scenario {scenario} --seed {seed} --verbose");
 }
 
 #[derive(Default)]

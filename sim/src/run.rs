@@ -3,19 +3,49 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::cell::{Cell, Size};
+use crate::cell::{Cell, Shape, Size};
 use crate::churn::{self, Counts};
 use crate::exec::{Exec, Limits};
-use crate::store::Plant;
 
-/// The cell of every run: two machines with two nodes each.
-const SIZE: Size = Size { agents: 2, nodes: 2 };
+/// What happens, and to which cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Servers come, go, start and stop while everything fails; one control process.
+    Churn,
+    /// The same where each control role has processes of its own: two with the API, two coordinators.
+    Apart,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Scenario; 2] = [Scenario::Churn, Scenario::Apart];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scenario::Churn => "churn",
+            Scenario::Apart => "apart",
+        }
+    }
+
+    /// Two machines with two nodes each.
+    const fn size(self) -> Size {
+        let control = match self {
+            Scenario::Churn => Shape::Together,
+            Scenario::Apart => Shape::Apart { apis: 2, coordinators: 2 },
+        };
+        Size { control, agents: 2, nodes: 2 }
+    }
+}
+
 /// What a run may take: some ten times what one takes.
-const LIMITS: Limits = Limits { steps: 20_000_000, nanos: 3 * 3600 * 1_000_000_000 };
+const LIMITS: Limits = Limits { steps: 40_000_000, nanos: 8 * 24 * 3600 * 1_000_000_000 };
 
 /// What came of a seed.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// What was to happen.
+    pub scenario: Scenario,
     /// The seed.
     pub seed: u64,
     /// What was wrong; empty: nothing.
@@ -34,10 +64,10 @@ pub struct Report {
     pub fingerprint: u64,
 }
 
-/// Runs the scenario `churn` with `seed`. `echo`: events are printed as they happen.
-pub fn churn(seed: u64, plant: Option<Plant>, echo: bool) -> Report {
+/// Runs `what` with `seed`. `echo`: events are printed as they happen.
+pub fn scenario(what: Scenario, seed: u64, echo: bool) -> Report {
     let exec = Exec::new(seed, echo);
-    let (cell, exited) = Cell::new(&exec, SIZE, plant);
+    let (cell, exited) = Cell::new(&exec, what.size());
     let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
     let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
     let (complaints, counts) = match run {
@@ -46,6 +76,7 @@ pub fn churn(seed: u64, plant: Option<Plant>, echo: bool) -> Report {
         Err(panic) => (vec![format!("a task panicked: {}", text_of(&*panic))], Counts::default()),
     };
     let report = Report {
+        scenario: what,
         seed,
         complaints,
         counts,

@@ -1,12 +1,14 @@
 //! The store's disk in memory: the third engine of the port.
 //!
 //! The real engine, committer and core run over it. A group of commits becomes durable after simulated time, and is
-//! answered only then. A crash keeps any prefix of what was under way; a write can be refused, or its outcome be
-//! unknown to the engine, which then ends as it does on a real disk.
+//! answered only then. A crash keeps any prefix of what was under way; a write can be refused or slow, or its outcome be
+//! unknown to the engine, which then ends as it does on a real disk; and the disk can fail to be read.
 //!
-//! [`Plant::ReplyBeforeSync`] is a deliberate bug: the group is answered at once and becomes durable later.
+//! What stands between a client and a store that is far away is [`unsure`]'s.
 
-use std::collections::{BTreeMap, VecDeque};
+pub mod unsure;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +18,7 @@ use store::core::{Core, Pending};
 use store::engine::{AppendError, Journal};
 use store::{Batch, Entry, Key, Revision};
 
+use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
 use crate::rng::Rng;
 
@@ -24,12 +27,13 @@ const SYNC_US: (u64, u64) = (300, 15_000);
 /// Keys of a commit that the event log names.
 const KEYS_NAMED_MAX: usize = 12;
 
-/// A deliberate bug, to prove that the simulator would find a real one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// Commits are answered before they are durable.
-    ReplyBeforeSync,
-}
+/// How many times slower a slow disk is.
+const SLOWNESS: u64 = 100;
+
+/// The disk cannot be read now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("simulated: the store's disk cannot be read")]
+pub struct Unreadable;
 
 struct Inside {
     state: BTreeMap<Key, Entry>,
@@ -37,6 +41,9 @@ struct Inside {
     /// Groups that are not durable yet, and when they will be.
     tail: VecDeque<(u64, Vec<Arc<Batch>>)>,
     fail_next: Option<Fault>,
+    unreadable_next: bool,
+    /// Until when it is slow.
+    slow_until: u64,
     rng: Rng,
     lost: u64,
 }
@@ -44,27 +51,34 @@ struct Inside {
 /// The disk under the store.
 pub struct StoreDisk {
     exec: Exec,
-    plant: Option<Plant>,
     inside: Mutex<Inside>,
 }
 
 impl StoreDisk {
     /// An empty one.
-    pub fn new(exec: &Exec, plant: Option<Plant>) -> Arc<StoreDisk> {
+    pub fn new(exec: &Exec) -> Arc<StoreDisk> {
         let inside = Inside {
             state: BTreeMap::new(),
             revision: Revision::ZERO,
             tail: VecDeque::new(),
             fail_next: None,
+            unreadable_next: false,
+            slow_until: 0,
             rng: Rng::new(exec.seed(), "store"),
             lost: 0,
         };
-        Arc::new(StoreDisk { exec: exec.clone(), plant, inside: Mutex::new(inside) })
+        Arc::new(StoreDisk { exec: exec.clone(), inside: Mutex::new(inside) })
     }
 
     /// What is on it, and a journal for `process` to go on with.
-    pub fn open(self: &Arc<Self>, process: Process) -> (Core, SimJournal) {
-        (self.durable(), SimJournal { disk: Arc::clone(self), process })
+    ///
+    /// # Errors
+    /// If it was ordered that the disk cannot be read.
+    pub fn open(self: &Arc<Self>, process: Process) -> Result<(Core, SimJournal), Unreadable> {
+        if std::mem::take(&mut self.inside.lock().unreadable_next) {
+            return Err(Unreadable);
+        }
+        Ok((self.durable(), SimJournal { disk: Arc::clone(self), process }))
     }
 
     /// The state that a crash at this moment could not take back.
@@ -96,9 +110,20 @@ impl StoreDisk {
         self.inside.lock().fail_next = Some(fault);
     }
 
-    /// Nothing fails any more.
+    /// The next process that opens it cannot read it.
+    pub fn unreadable_next(&self) {
+        self.inside.lock().unreadable_next = true;
+    }
+
+    /// It is slow until that moment.
+    pub fn slow_until(&self, nanos: u64) {
+        self.inside.lock().slow_until = nanos;
+    }
+
+    /// Nothing fails and nothing is slow any more.
     pub fn heal(&self) {
-        self.inside.lock().fail_next = None;
+        let inside = &mut *self.inside.lock();
+        (inside.fail_next, inside.unreadable_next, inside.slow_until) = (None, false, 0);
     }
 
     /// Whether a write is under way.
@@ -144,11 +169,17 @@ impl Journal for SimJournal {
         if !exec.is_alive(self.process) {
             return std::future::pending().await;
         }
-        let (fault, span) = {
+        let tables = tables(group);
+        let swept = exec.reach(self.process, Boundary::CommitAsked, &tables).await;
+        let (ordered, span) = {
             let inside = &mut *self.disk.inside.lock();
-            (inside.fail_next.take(), inside.rng.span_nanos(SYNC_US.0, SYNC_US.1))
+            let slowness = if exec.now() < inside.slow_until { SLOWNESS } else { 1 };
+            (inside.fail_next.take(), inside.rng.span_nanos(SYNC_US.0, SYNC_US.1) * slowness)
         };
-        if let Some(fault) = fault {
+        if let Some(failure) = swept {
+            return Err(self.fail_as(failure, group));
+        }
+        if let Some(fault) = ordered {
             exec.sleep(self.process, span).await;
             return Err(self.fail(fault, group));
         }
@@ -158,17 +189,42 @@ impl Journal for SimJournal {
             inside.tail.push_back((at, group.batches().to_vec()));
             at
         };
-        match self.disk.plant {
-            None => exec.sleep(self.process, at - exec.now()).await,
-            Some(Plant::ReplyBeforeSync) => {}
-        }
+        exec.sleep(self.process, at - exec.now()).await;
         self.disk.inside.lock().settle(exec.now());
         group.batches().iter().for_each(|batch| self.note(batch));
+        let _the_far_side_does_not_fail = exec.reach(self.process, Boundary::CommitDurable, &tables).await;
         Ok(())
     }
 }
 
+/// What a group is about: the tables that it writes, each once.
+fn tables(group: &Pending) -> String {
+    let keys = group.batches().iter().flat_map(|batch| &batch.events).map(|event| event.key.to_string());
+    let tables: BTreeSet<String> =
+        keys.map(|key| key.rsplit_once('/').map_or(key.clone(), |(table, _)| shorn(table))).collect();
+    tables.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// A key's path without the ids in it: places must have the same name in every run.
+fn shorn(path: &str) -> String {
+    let is_id = |part: &str| part.len() >= 32 || part.bytes().all(|byte| byte.is_ascii_digit());
+    path.split('/').filter(|part| !is_id(part)).collect::<Vec<_>>().join("/")
+}
+
 impl SimJournal {
+    fn fail_as(&self, failure: Failure, group: &Pending) -> AppendError {
+        let inside = &mut *self.disk.inside.lock();
+        match failure {
+            Failure::Refused => AppendError::Refused("swept: no space".into()),
+            Failure::NotDone => AppendError::Unknown("swept: the write failed".into()),
+            Failure::DoneAndNotSaid => {
+                inside.settle(u64::MAX);
+                group.batches().iter().for_each(|batch| inside.apply(batch));
+                AppendError::Unknown("swept: the sync failed".into())
+            }
+        }
+    }
+
     fn fail(&self, fault: Fault, group: &Pending) -> AppendError {
         let inside = &mut *self.disk.inside.lock();
         match fault {

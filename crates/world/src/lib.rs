@@ -10,6 +10,7 @@
 //! Deliberately absent: sockets, the file system at large, and environment variables.
 
 mod disk;
+pub mod frames;
 pub mod os;
 mod time;
 

@@ -1,28 +1,30 @@
-//! The control process: the roles over one store, as the binary puts them together.
+//! A control process: its roles over a store, as the binary puts them together.
 
 use std::sync::Arc;
 
 use coordinator::{Coordinator, Options};
 use networks::Networks;
 use pki::Role;
-use rpc::Server;
+use rpc::{Peers, Server, Target};
 use scheduler::Scheduler;
 use servers::nodes::{Attendance, NodesContext};
 use servers::{Servers, workflow};
 use store::engine::Engine;
 use store::{Store, View};
+use store_remote::RemoteStore;
 use telemetry::Ring;
 use telemetry::metrics::Metrics;
 use tonic::service::Routes;
 use world::World;
 
-use super::{CONTROL, Cell, bootstrap, identity, target};
+use super::{Cell, Who, bootstrap};
 use crate::exec::Process;
+use crate::store::unsure::Unsure;
 
 /// Works that move at the same time: few, so that they also wait for each other.
 const WORKS_MAX: usize = 64;
 
-/// What requests are made of: the functions behind the API, in the process that runs them.
+/// What requests are made of: the functions behind the API, in a process that runs them.
 #[derive(Clone)]
 pub struct Control {
     /// The process.
@@ -31,8 +33,6 @@ pub struct Control {
     pub servers: Servers,
     /// The spans of the process.
     pub ring: Arc<Ring>,
-    /// Who attends.
-    pub attendance: Arc<Attendance>,
 }
 
 /// All indexes of a process that holds every role.
@@ -42,12 +42,28 @@ pub(crate) fn indexes() -> Vec<store::Index> {
 }
 
 /// Runs until the process must end, and says why.
-pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World) -> String {
-    let (core, journal) = cell.store.open(process);
+pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: World) -> String {
+    let shape = cell.size.control;
+    let own = shape.identity(who);
+    let ring = Ring::new(&world, own.to_string());
+    let peers = cell.net.peers(process, own);
+    let this = This { cell: Arc::clone(&cell), who, process, world, ring, peers };
+    if !shape.plays(who, Role::Store) {
+        let target = this.first(Role::Store);
+        let store: Arc<dyn Store> = Arc::new(RemoteStore::new(Arc::clone(&this.peers), target, &this.ring));
+        return match this.roles(store, false).await {
+            Ok(()) => std::future::pending().await,
+            Err(reason) => reason,
+        };
+    }
+    let (core, journal) = match cell.store.open(process) {
+        Ok(opened) => opened,
+        Err(error) => return error.to_string(),
+    };
     let (engine, committer) = Engine::new(core, journal);
     let (ended, end) = tokio::sync::oneshot::channel();
-    world.spawn("store committer", async move { drop(ended.send(committer.run().await)) });
-    if let Err(reason) = roles(&cell, process, &world, engine).await {
+    this.world.spawn("store committer", async move { drop(ended.send(committer.run().await)) });
+    if let Err(reason) = this.roles(Arc::new(engine), true).await {
         return reason;
     }
     match end.await {
@@ -56,36 +72,68 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World) -> Stri
     }
 }
 
-async fn roles(cell: &Arc<Cell>, process: Process, world: &World, engine: Engine) -> Result<(), String> {
-    let store: Arc<dyn Store> = Arc::new(engine);
-    let view = View::open(world, Arc::clone(&store), indexes()).await.map_err(|error| error.to_string())?;
-    let own = identity(Role::Control, CONTROL);
-    let ring = Ring::new(world, own.to_string());
-    let peers = cell.net.peers(process, own);
-    let attendance = Attendance::new();
-    let scheduler = Scheduler::start(world, store);
-    let nodes = NodesContext {
-        world: world.clone(),
-        view: Arc::clone(&view),
-        attendance: Arc::clone(&attendance),
-        coordinator: CONTROL.into(),
-    };
-    let routes = Routes::new(scheduler::service(&scheduler)).add_service(servers::nodes::service(&nodes));
-    let server = Server::new(&ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
-    cell.net.listen(CONTROL, process, server);
+struct This {
+    cell: Arc<Cell>,
+    who: Who,
+    process: Process,
+    world: World,
+    ring: Arc<Ring>,
+    peers: Arc<dyn Peers>,
+}
 
-    let context = workflow::Context {
-        attendance: Arc::clone(&attendance),
-        scheduler: target(Role::Scheduler),
-        picks: networks::Picks::default(),
-    };
-    let options = Options { owner: CONTROL.into(), concurrent: WORKS_MAX };
-    let _driven_by_its_own_tasks = Coordinator::start(&view, &ring, &peers, workflow::all(&context), options);
-    servers::push::start(&view, &ring, &peers, &attendance);
+impl This {
+    fn plays(&self, role: Role) -> bool {
+        self.cell.size.control.plays(self.who, role)
+    }
 
-    let networks = Networks::new(world, Arc::clone(&view));
-    bootstrap::seed(world, &view, &networks).await?;
-    let servers = Servers::new(&view, &[CONTROL.to_owned()]);
-    cell.arrived(process, Control { process, servers, ring, attendance });
-    Ok(())
+    fn first(&self, role: Role) -> Target {
+        self.cell.size.control.targets(role).swap_remove(0)
+    }
+
+    async fn roles(&self, store: Arc<dyn Store>, holds_it: bool) -> Result<(), String> {
+        let This { cell, who, process, world, ring, peers } = self;
+        let name = who.to_string();
+        let mut routes = Routes::default();
+        if holds_it {
+            routes = routes.add_service(store_remote::service(Arc::clone(&store)));
+        }
+        let on_its_way = cell.outside_process;
+        let store: Arc<dyn Store> = Arc::new(Unsure::new(store, &cell.doubts, &cell.exec, on_its_way));
+        let view = View::open(world, Arc::clone(&store), indexes()).await.map_err(|error| error.to_string())?;
+        if self.plays(Role::Scheduler) {
+            routes = routes.add_service(scheduler::service(&Scheduler::start(world, Arc::clone(&store))));
+        }
+        let attendance = Attendance::new();
+        if self.plays(Role::Coordinator) {
+            let nodes = NodesContext {
+                world: world.clone(),
+                view: Arc::clone(&view),
+                attendance: Arc::clone(&attendance),
+                coordinator: name.clone(),
+            };
+            routes = routes.add_service(servers::nodes::service(&nodes));
+        }
+        let server = Server::new(ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
+        cell.net.listen(&name, *process, server);
+        if self.plays(Role::Coordinator) {
+            let context = workflow::Context {
+                attendance: Arc::clone(&attendance),
+                scheduler: self.first(Role::Scheduler),
+                picks: networks::Picks::default(),
+            };
+            let options = Options { owner: name, concurrent: WORKS_MAX };
+            let _driven_by_its_own_tasks = Coordinator::start(&view, ring, peers, workflow::all(&context), options);
+            servers::push::start(&view, ring, peers, &attendance);
+            cell.attended(*who, *process, attendance);
+        }
+        if self.plays(Role::Api) {
+            let networks = Networks::new(world, Arc::clone(&view));
+            bootstrap::seed(world, &view, &networks).await?;
+            let coordinators = cell.size.control.players(Role::Coordinator);
+            let owners: Vec<String> = coordinators.iter().map(Who::to_string).collect();
+            let servers = Servers::new(&view, &owners);
+            cell.arrived(*who, Control { process: *process, servers, ring: Arc::clone(ring) });
+        }
+        Ok(())
+    }
 }

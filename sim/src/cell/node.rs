@@ -11,7 +11,9 @@ use telemetry::metrics::Metrics;
 use tonic::service::Routes;
 use world::World;
 
-use super::{Cell, identity, target};
+use super::acts::Acts;
+use super::layout::identity;
+use super::Cell;
 use crate::exec::Process;
 
 /// What a node can hold: so little that the cell is full now and then.
@@ -34,9 +36,13 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
             // What ran before is off after a power cut and stays so: the simplest to check.
             resume_after_boot: false,
             release: "sim".into(),
-            driver: cell.machine.driver(name).with_capacity(VCPUS, MEMORY_MIB, DISK_GIB),
+            driver: Arc::new(Acts {
+                driver: cell.machine.driver(name).with_capacity(VCPUS, MEMORY_MIB, DISK_GIB),
+                exec: cell.exec.clone(),
+                process,
+            }),
             peers: cell.net.peers(process, identity(Role::Agent, name)),
-            coordinators: vec![target(Role::Coordinator)],
+            coordinators: cell.size.control.targets(Role::Coordinator),
             images: Vec::new(),
             scratch: PathBuf::from("/nonexistent"),
             ring: Arc::clone(&ring),

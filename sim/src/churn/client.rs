@@ -43,7 +43,7 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
                 }
             }
         }
-        let pause = rng.span_nanos(1_000, 250_000);
+        let pause = rng.span_nanos(1_000, 250_000) * storm.stretch;
         storm.cell.exec.sleep(storm.cell.outside_process, pause).await;
     }
 }

@@ -20,6 +20,7 @@ const WALL_START: u64 = 1_800_000_000_000_000;
 pub(super) struct SimHost {
     exec: Exec,
     process: Process,
+    name: String,
     /// When the process began.
     start: u64,
     rng: Mutex<Rng>,
@@ -31,6 +32,7 @@ impl SimHost {
         SimHost {
             exec: exec.clone(),
             process,
+            name: name.to_owned(),
             start,
             rng: Mutex::new(Rng::new(exec.seed(), &format!("{name} {}", process.0))),
             disk: Arc::new(ProcessDisk::new(exec, process, disk)),
@@ -48,7 +50,8 @@ impl Host for SimHost {
     }
 
     fn wall(&self) -> Wall {
-        Wall::from_micros(WALL_START + self.exec.now() / 1000)
+        let skew = self.exec.wall_skew(&self.name);
+        Wall::from_micros((WALL_START + self.exec.now() / 1000).saturating_add_signed(skew))
     }
 
     fn sleep_until(&self, when: Mono) -> BoxFuture<'static, ()> {

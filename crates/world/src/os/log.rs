@@ -1,7 +1,7 @@
 //! A log in a file: framed records, one thread that writes and syncs for all who wait.
 //!
-//! Frame: length (u32, little endian), CRC-32 of the payload (u32), payload. Opening reads frames until the first that
-//! is short or does not match its checksum, and cuts the file there: that tail was never acknowledged.
+//! Opening reads [`frames`](crate::frames) until the first that is not whole, and cuts the file there: that tail was never
+//! acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::frames::{FRAME_HEADER_BYTES, frame, parse};
 use crate::{DiskError, Log, Tally};
 
 /// Requests that may wait for the log's thread. Beyond it an append waits for a place, which bounds memory.
 const WAITING_APPENDS_MAX: usize = 1024;
-const FRAME_HEADER_BYTES: usize = 8;
 /// What is logged may be secret: orders carry what users gave their guests.
 const OWNERS_ONLY: u32 = 0o600;
 
@@ -224,53 +224,9 @@ fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn frame(record: &Bytes, out: &mut Vec<u8>) {
-    let length = u32::try_from(record.len()).expect("log records are at most a few KiB");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(record).to_le_bytes());
-    out.extend_from_slice(record);
-}
-
-/// The whole records at the start of `content`, and how many bytes they take.
-fn parse(content: &[u8]) -> (Vec<Bytes>, usize) {
-    let mut records = Vec::new();
-    let mut at = 0;
-    while let Some(header) = content.get(at..at + FRAME_HEADER_BYTES) {
-        let word =
-            |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
-        let start = at + FRAME_HEADER_BYTES;
-        let Some(payload) = content.get(start..start.saturating_add(word(0) as usize)) else { break };
-        if crc32fast::hash(payload) != word(4) {
-            break;
-        }
-        records.push(Bytes::copy_from_slice(payload));
-        at = start + payload.len();
-    }
-    (records, at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn framed(records: &[&str]) -> Vec<u8> {
-        let mut out = Vec::new();
-        records.iter().for_each(|record| frame(&Bytes::copy_from_slice(record.as_bytes()), &mut out));
-        out
-    }
-
-    #[test]
-    fn any_torn_tail_is_cut_and_the_rest_is_kept() {
-        let whole = framed(&["one", "two"]).len();
-        let content = framed(&["one", "two", "three"]);
-        for cut in whole..content.len() {
-            let (records, kept) = parse(&content[..cut]);
-            assert_eq!((records.len(), kept), (2, whole), "cut at {cut}");
-        }
-        let mut flipped = content.clone();
-        *flipped.last_mut().unwrap() ^= 1;
-        assert_eq!(parse(&flipped).1, whole, "a record that fails its checksum is no record");
-    }
 
     #[tokio::test]
     async fn what_was_appended_is_read_back_after_a_rewrite_too() {

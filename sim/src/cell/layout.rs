@@ -1,0 +1,120 @@
+//! Which processes a cell has, and which roles each of them plays.
+
+use pki::{Identity, Role};
+use rpc::Target;
+
+/// How large a cell is, and how its control roles are spread.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// The control processes.
+    pub control: Shape,
+    /// Agent processes.
+    pub agents: usize,
+    /// Nodes of each.
+    pub nodes: usize,
+}
+
+/// How the control roles are spread over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One process has them all.
+    Together,
+    /// Each has processes of its own; all but one reach the store over the network.
+    Apart {
+        /// Processes with the API.
+        apis: usize,
+        /// Coordinators.
+        coordinators: usize,
+    },
+}
+
+/// A process of the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The process that holds the store, and where the roles are together, everything else.
+    Store,
+    /// A process with the API.
+    Api(usize),
+    /// A coordinator.
+    Coordinator(usize),
+    /// The scheduler.
+    Scheduler,
+    /// An agent process.
+    Agent(usize),
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Who::Store => f.write_str("store"),
+            Who::Api(number) => write!(f, "api{number}"),
+            Who::Coordinator(number) => write!(f, "coord{number}"),
+            Who::Scheduler => f.write_str("scheduler"),
+            Who::Agent(number) => write!(f, "agent{number}"),
+        }
+    }
+}
+
+impl Who {
+    /// Whether a second process of this name can be started while the first is still there, out of sight: it holds
+    /// nothing that only one can hold. The store and the agents hold locked files.
+    pub(crate) fn can_be_doubled(self) -> bool {
+        match self {
+            Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => true,
+            Who::Store | Who::Agent(_) => false,
+        }
+    }
+}
+
+impl Shape {
+    /// All control processes.
+    pub(crate) fn processes(self) -> Vec<Who> {
+        match self {
+            Shape::Together => vec![Who::Store],
+            Shape::Apart { apis, coordinators } => {
+                let others = (0..coordinators).map(Who::Coordinator).chain((0..apis).map(Who::Api));
+                [Who::Store, Who::Scheduler].into_iter().chain(others).collect()
+            }
+        }
+    }
+
+    /// Whether `who` plays `role`.
+    pub(crate) fn plays(self, who: Who, role: Role) -> bool {
+        match (self, who) {
+            (Shape::Together, Who::Store) => !matches!(role, Role::Agent | Role::Operator),
+            (Shape::Together, Who::Api(_) | Who::Coordinator(_) | Who::Scheduler) | (_, Who::Agent(_)) => false,
+            (Shape::Apart { .. }, Who::Store) => role == Role::Store,
+            (Shape::Apart { .. }, Who::Api(_)) => role == Role::Api,
+            (Shape::Apart { .. }, Who::Coordinator(_)) => role == Role::Coordinator,
+            (Shape::Apart { .. }, Who::Scheduler) => role == Role::Scheduler,
+        }
+    }
+
+    /// The processes that play `role`.
+    pub(crate) fn players(self, role: Role) -> Vec<Who> {
+        self.processes().into_iter().filter(|who| self.plays(*who, role)).collect()
+    }
+
+    /// How others name the processes that play `role`.
+    pub(crate) fn targets(self, role: Role) -> Vec<Target> {
+        let named = |who: Who| Target { role, name: who.to_string(), endpoint: String::new() };
+        self.players(role).into_iter().map(named).collect()
+    }
+
+    /// Who a control process is to its peers.
+    pub(crate) fn identity(self, who: Who) -> Identity {
+        let role = match (self, who) {
+            (Shape::Together, _) => Role::Control,
+            (Shape::Apart { .. }, Who::Store) => Role::Store,
+            (Shape::Apart { .. }, Who::Api(_)) => Role::Api,
+            (Shape::Apart { .. }, Who::Coordinator(_)) => Role::Coordinator,
+            (Shape::Apart { .. }, Who::Scheduler) => Role::Scheduler,
+            (Shape::Apart { .. }, Who::Agent(_)) => Role::Agent,
+        };
+        identity(role, &who.to_string())
+    }
+}
+
+pub(crate) fn identity(role: Role, name: &str) -> Identity {
+    Identity { cell: "cell.sim".into(), role, name: name.into() }
+}
