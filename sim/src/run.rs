@@ -39,7 +39,7 @@ impl Scenario {
 }
 
 /// What a run may take: some ten times what one takes.
-const LIMITS: Limits = Limits { steps: 40_000_000, nanos: 8 * 24 * 3600 * 1_000_000_000 };
+const LIMITS: Limits = Limits { steps: 2_000_000, nanos: 8 * 24 * 3600 * 1_000_000_000 };
 
 /// What came of a seed.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! transaction; or it calls another process, naming work, epoch and order, and can be sent again.
 //!
 //! - [`record`]: work and journal as they are stored; accepting, aborting and queueing work as transaction fragments.
+//! - [`name`]: which process acts under an owner's name.
 //! - [`progress`]: where a work stands, from its journal alone; what comes next. Pure.
 //! - [`workflow`]: what a workflow is made of.
 //! - [`run`]: the shell that drives works, and takes over those of its earlier self.
@@ -14,6 +15,7 @@
 //!
 //! Deliberately absent: any knowledge of servers, images or networks; leases; clocks as proof of anything.
 
+pub mod name;
 pub mod progress;
 pub mod record;
 pub mod run;

@@ -16,6 +16,7 @@ use store::{CommitError, Key, KeyRange, Record, Revision, Txn, View, WatchError}
 use telemetry::Ring;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::name::Name;
 use crate::record::{self, PREFIX, Work, WorkId};
 use crate::workflow::Workflow;
 
@@ -61,6 +62,8 @@ pub struct Coordinator {
     options: Options,
     active: Mutex<BTreeMap<WorkId, Active>>,
     permits: Semaphore,
+    /// Its name, while it has it.
+    name: Mutex<Option<Name>>,
 }
 
 impl Coordinator {
@@ -80,6 +83,7 @@ impl Coordinator {
             permits: Semaphore::new(options.concurrent),
             options,
             active: Mutex::default(),
+            name: Mutex::default(),
         });
         let running = Arc::clone(&coordinator);
         ring.world().spawn("coordinator", async move { running.run().await });
@@ -99,6 +103,8 @@ impl Coordinator {
     }
 
     async fn run(self: Arc<Self>) {
+        let name = Name::take(self.ring.world(), &self.view, &self.options.owner).await;
+        *self.name.lock() = Some(name);
         let mut seen = self.take_over().await;
         loop {
             let error = match self.view.store().watch(&KeyRange::prefix(PREFIX.as_bytes()), seen).await {
@@ -131,8 +137,12 @@ impl Coordinator {
             loop {
                 let mut txn = Txn::new();
                 txn.replace(taken.key(), revision, taken.encode());
+                if !self.bind(&mut txn) {
+                    break;
+                }
                 match self.view.store().commit(txn).await {
                     Ok(_) => break,
+                    Err(CommitError::Conflict { key, .. }) if self.loses_name(&key) => break,
                     Err(CommitError::Conflict { .. }) => match self.reload(taken.id).await {
                         // An unknown commit of ours that happened after all, or an abort that came between.
                         Some((now, at)) if now.owner == self.options.owner => {
@@ -210,6 +220,9 @@ impl Coordinator {
     }
 
     fn begin(self: &Arc<Self>, work: WorkId) {
+        if self.name.lock().is_none() {
+            return;
+        }
         let changed = {
             let mut active = self.active.lock();
             if let Some(there) = active.get_mut(&work) {
@@ -242,6 +255,26 @@ impl Coordinator {
                 true
             }
         }
+    }
+
+    /// Makes `txn` depend on this process still having its name. `false`: it has lost it.
+    fn bind(&self, txn: &mut Txn) -> bool {
+        let name = self.name.lock();
+        name.iter().for_each(|name| name.bind(txn));
+        name.is_some()
+    }
+
+    /// Whether a conflict on `key` says that another process has taken the name; this one stops.
+    fn loses_name(&self, key: &Key) -> bool {
+        let mut name = self.name.lock();
+        if name.take_if(|name| name.is_lost_by(key)).is_some() {
+            tracing::error!(
+                owner = self.options.owner,
+                "another process has taken the name of this coordinator: it drives no work any more; end one of the two"
+            );
+            return true;
+        }
+        false
     }
 
     fn tell(&self, work: WorkId, attempt: Attempt) {

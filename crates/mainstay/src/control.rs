@@ -213,7 +213,7 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks };
 
     if holds_store {
-        routes = routes.add_service(store_remote::service(Arc::clone(&store)));
+        routes = routes.add_service(store_remote::service(&process.world, Arc::clone(&store)));
     }
     if process.has(Role::Scheduler) {
         let scheduler = Scheduler::start(world, Arc::clone(&store));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use proto::store::v1 as wire;
+use proto::store::v1::commit_response::Outcome;
 use proto::store::v1::store_service_client::StoreServiceClient;
 use rpc::{Channel, Peers, Target, Verdict};
 use store::port::Snapshot;
@@ -14,6 +15,7 @@ use telemetry::{Cx, Ring};
 use tonic::{Status, Streaming};
 
 use crate::convert;
+use crate::fence::{Place, Queue};
 use crate::heads::Heads;
 
 /// How long an answer may take to begin. Streams may then take as long as they like.
@@ -24,6 +26,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct RemoteStore {
     remote: Remote,
     heads: Arc<Heads>,
+    queue: Arc<Queue>,
 }
 
 #[derive(Clone)]
@@ -36,7 +39,8 @@ struct Remote {
 impl RemoteStore {
     /// The store that `target` holds, reached through `peers`. Connects with the first call.
     pub fn new(peers: Arc<dyn Peers>, target: Target, ring: &Arc<Ring>) -> RemoteStore {
-        RemoteStore { remote: Remote { peers, target, ring: Arc::clone(ring) }, heads: Arc::default() }
+        let queue = Arc::new(Queue::new(ring.world()));
+        RemoteStore { remote: Remote { peers, target, ring: Arc::clone(ring) }, heads: Arc::default(), queue }
     }
 }
 
@@ -52,6 +56,19 @@ impl Remote {
         let response = self.client().get(request).await.map_err(unreadable)?.into_inner();
         let entry = response.entry.map(convert::entry_from_wire).transpose().map_err(nonsense)?;
         Ok(entry.map(|(_, entry)| entry))
+    }
+
+    async fn commit(&self, txn: Txn, place: Place) -> Result<wire::CommitResponse, CommitError> {
+        match self.client().commit(convert::txn_to_wire(txn, place)).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => {
+                let error = rpc::Error::from(status);
+                Err(match error.verdict {
+                    Verdict::No | Verdict::NotNow => CommitError::NotNow { reason: error.reason },
+                    Verdict::Unknown => CommitError::Unknown { reason: error.reason },
+                })
+            }
+        }
     }
 
     async fn head(self) -> Result<Revision, ReadError> {
@@ -97,16 +114,12 @@ impl Store for RemoteStore {
 
     async fn commit(&self, txn: Txn) -> Result<Revision, CommitError> {
         txn.check().map_err(CommitError::Invalid)?;
-        match self.remote.client().commit(convert::txn_to_wire(txn)).await {
-            Ok(response) => convert::outcome_from_wire(response.into_inner()),
-            Err(status) => {
-                let error = rpc::Error::from(status);
-                Err(match error.verdict {
-                    Verdict::No | Verdict::NotNow => CommitError::NotNow { reason: error.reason },
-                    Verdict::Unknown => CommitError::Unknown { reason: error.reason },
-                })
-            }
-        }
+        let turn = self.queue.turn();
+        let answer = self.remote.commit(txn.clone(), turn.place()).await?;
+        let Some(Outcome::OtherLife(life)) = answer.outcome else { return convert::outcome_from_wire(answer) };
+        // The first commit of this process, or of this life of the store: nothing has happened.
+        self.queue.in_life(life);
+        convert::outcome_from_wire(self.remote.commit(txn, turn.place()).await?)
     }
 
     async fn head(&self) -> Result<Revision, ReadError> {

@@ -7,6 +7,8 @@ use wire::commit_response::Outcome;
 use wire::operation::Change;
 use wire::precondition::Condition;
 
+use crate::fence::{Kept, Place};
+
 /// A message that makes no sense here.
 pub(crate) type Nonsense = String;
 
@@ -63,7 +65,7 @@ pub(crate) fn batch_from_wire(batch: wire::Batch) -> Result<Batch, Nonsense> {
     Ok(Batch { revision: Revision::from_u64(batch.revision), events })
 }
 
-pub(crate) fn txn_to_wire(txn: Txn) -> wire::CommitRequest {
+pub(crate) fn txn_to_wire(txn: Txn, place: Place) -> wire::CommitRequest {
     let precondition = |precondition: Precondition| {
         let key = precondition.key().to_bytes();
         let condition = match precondition {
@@ -86,7 +88,27 @@ pub(crate) fn txn_to_wire(txn: Txn) -> wire::CommitRequest {
     wire::CommitRequest {
         preconditions: txn.preconditions.into_iter().map(precondition).collect(),
         operations: txn.ops.into_iter().map(operation).collect(),
+        place: Some(wire::Place {
+            life: place.life,
+            client: place.client,
+            number: place.number,
+            waits_from: place.waits_from,
+        }),
     }
+}
+
+/// A request that says nothing of its place is meant for no life of any store.
+pub(crate) fn place_from_wire(place: Option<&wire::Place>) -> Place {
+    let place = place.copied().unwrap_or_default();
+    Place { life: place.life, client: place.client, number: place.number, waits_from: place.waits_from }
+}
+
+pub(crate) fn kept_to_wire(kept: Kept) -> wire::CommitResponse {
+    let outcome = match kept {
+        Kept::OtherLife(life) => Outcome::OtherLife(life),
+        Kept::Overtaken => Outcome::NotNow("this request came too late, or is a copy".into()),
+    };
+    wire::CommitResponse { outcome: Some(outcome) }
 }
 
 pub(crate) fn txn_from_wire(request: wire::CommitRequest) -> Result<Txn, Nonsense> {
@@ -147,6 +169,7 @@ pub(crate) fn outcome_from_wire(response: wire::CommitResponse) -> Result<Revisi
             limit: over.limit,
         },
         Some(Outcome::NotNow(reason)) => CommitError::NotNow { reason },
+        Some(Outcome::OtherLife(_)) => CommitError::NotNow { reason: "the store was opened again".into() },
         Some(Outcome::Unknown(reason)) => CommitError::Unknown { reason },
         Some(Outcome::Invalid(invalid)) => match invalid_from_wire(invalid) {
             Some(error) => CommitError::Invalid(error),

@@ -7,12 +7,14 @@
 //! - [`service`]: a store as a gRPC service.
 //! - [`RemoteStore`]: that service as a store.
 //! - `convert`: the one place where wire types and the port's types meet.
+//! - `fence`: what keeps commits out that come late.
 //!
 //! Deliberately absent: retries and resumption. A commit whose connection broke is `Unknown`, a watch whose connection
 //! broke is `Closed`; whoever holds the transaction or the last revision knows what to do.
 
 mod client;
 mod convert;
+mod fence;
 mod heads;
 mod service;
 

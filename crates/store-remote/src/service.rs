@@ -10,8 +10,10 @@ use proto::store::v1::store_service_server::{StoreService, StoreServiceServer};
 use store::port::Snapshot;
 use store::{Batch, Entry, Key, ReadError, Revision, Store, Watch, WatchError};
 use tonic::{Request, Response, Status};
+use world::World;
 
 use crate::convert;
+use crate::fence::Gate;
 
 /// Bytes after which a piece is sent. One more entry or commit may still be in it, so a message stays far below the 4 MiB
 /// that every receiver takes.
@@ -24,11 +26,12 @@ type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The service.
 pub struct Service {
     store: Arc<dyn Store>,
+    gate: Gate,
 }
 
-/// `store` as a service to mount on a server.
-pub fn service(store: Arc<dyn Store>) -> StoreServiceServer<Service> {
-    StoreServiceServer::new(Service { store })
+/// `store`, which was just opened, as a service to mount on a server.
+pub fn service(world: &World, store: Arc<dyn Store>) -> StoreServiceServer<Service> {
+    StoreServiceServer::new(Service { store, gate: Gate::new(world) })
 }
 
 #[tonic::async_trait]
@@ -76,8 +79,13 @@ impl StoreService for Service {
     }
 
     async fn commit(&self, request: Request<wire::CommitRequest>) -> Result<Response<wire::CommitResponse>, Status> {
-        let txn = convert::txn_from_wire(request.into_inner()).map_err(nonsense)?;
-        Ok(Response::new(convert::outcome_to_wire(self.store.commit(txn).await)))
+        let request = request.into_inner();
+        let place = convert::place_from_wire(request.place.as_ref());
+        let txn = convert::txn_from_wire(request).map_err(nonsense)?;
+        Ok(Response::new(match self.gate.admit(place) {
+            Ok(()) => convert::outcome_to_wire(self.store.commit(txn).await),
+            Err(kept) => convert::kept_to_wire(kept),
+        }))
     }
 }
 

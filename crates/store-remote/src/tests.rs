@@ -60,7 +60,7 @@ impl Peers for OneLine {
 fn remote_as(role: Role, store: Arc<dyn Store>) -> (RemoteStore, Arc<Line>) {
     let world = world();
     let ring = Ring::new(&world, "test");
-    let routes = Routes::new(service(store));
+    let routes = Routes::new(service(&world, store));
     let server = Server::new(&ring, &Metrics::default(), Limits::default(), routes);
     let caller = Identity { cell: "c".into(), role, name: "caller".into() };
     let line = Line { server: server.local(caller), sent: AtomicUsize::new(0), cut: AtomicBool::new(false) };

@@ -240,7 +240,8 @@ pub enum CommitError {
         /// Why.
         reason: String,
     },
-    /// It may have happened, may not, or may yet. Send the same transaction again, or one that conflicts with it.
+    /// It may have happened, may not, or may yet: until a later commit through the same handle has been answered. Send the
+    /// same transaction again, or one that conflicts with it.
     #[error("the outcome of the commit is unknown: {reason}")]
     Unknown {
         /// Why.

@@ -95,7 +95,7 @@ impl This {
         let name = who.to_string();
         let mut routes = Routes::default();
         if holds_it {
-            routes = routes.add_service(store_remote::service(Arc::clone(&store)));
+            routes = routes.add_service(store_remote::service(world, Arc::clone(&store)));
         }
         let on_its_way = cell.outside_process;
         let store: Arc<dyn Store> = Arc::new(Unsure::new(store, &cell.doubts, &cell.exec, on_its_way));

@@ -1,9 +1,11 @@
 //! A store that does not always say what became of a commit, as every store behind a network does.
 //!
 //! The outcome of a commit can be unknown although it happened, because it did not, or while it is still on its way and
-//! will happen later: after its sender has sent it again, has given it up, or has died.
+//! will happen later: after its sender has given it up, or has died. Once a later commit of the same sender has been
+//! answered it does not happen any more: that is what the port promises.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -19,7 +21,7 @@ pub enum Doubt {
     Happened,
     /// It does not.
     Lost,
-    /// It happens so many nanoseconds later, if nothing stands against it then.
+    /// It happens so many nanoseconds later, if nothing stands against it then, and its sender has not been answered since.
     Late(u64),
 }
 
@@ -48,12 +50,14 @@ pub struct Unsure {
     exec: Exec,
     /// Where what is on its way is: it outlives its sender.
     on_its_way: Process,
+    /// Commits that were answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Unsure {
     /// The way to `store`; what comes late is carried by `on_its_way`.
     pub fn new(store: Arc<dyn Store>, doubts: &Arc<Doubts>, exec: &Exec, on_its_way: Process) -> Unsure {
-        Unsure { store, doubts: Arc::clone(doubts), exec: exec.clone(), on_its_way }
+        Unsure { store, doubts: Arc::clone(doubts), exec: exec.clone(), on_its_way, answered: Arc::default() }
     }
 }
 
@@ -79,7 +83,13 @@ impl Store for Unsure {
         let doubt = self.doubts.next.lock().take();
         let unknown = || Err(CommitError::Unknown { reason: "simulated: nobody has heard what became of it".into() });
         match doubt {
-            None => self.store.commit(txn).await,
+            None => {
+                let outcome = self.store.commit(txn).await;
+                if !matches!(outcome, Err(CommitError::Unknown { .. })) {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                outcome
+            }
             Some(Doubt::Lost) => unknown(),
             Some(Doubt::Happened) => {
                 let _not_told = self.store.commit(txn).await;
@@ -87,8 +97,12 @@ impl Store for Unsure {
             }
             Some(Doubt::Late(span)) => {
                 let (store, exec, process) = (Arc::clone(&self.store), self.exec.clone(), self.on_its_way);
+                let (answered, before) = (Arc::clone(&self.answered), self.answered.load(Ordering::Relaxed));
                 let late = async move {
                     exec.sleep(process, span).await;
+                    if answered.load(Ordering::Relaxed) != before {
+                        return;
+                    }
                     let outcome = store.commit(txn).await;
                     exec.note("store", "late", &format!("a commit that was on its way has arrived: {outcome:?}"));
                 };

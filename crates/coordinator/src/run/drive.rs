@@ -24,7 +24,7 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5);
 /// Why a drive stops before its work has ended.
 #[derive(Debug)]
 enum Stop {
-    /// The work is gone or belongs to somebody else.
+    /// The work is gone or belongs to somebody else, or this process has lost its name.
     Lost,
 }
 
@@ -345,11 +345,16 @@ impl Drive<'_> {
     /// Commits, resending what has an unknown outcome until it is known.
     async fn commit(&mut self, txn: Txn, entry: Option<&JournalEntry>) -> Result<Committed, Stop> {
         let own = [self.work.key(), JournalEntry::key_at(self.work.id, self.progress.entries)];
+        let mut txn = txn;
+        if !self.coordinator.bind(&mut txn) {
+            return Err(Stop::Lost);
+        }
         let mut unknown = false;
         let (_, mut span) = self.trace().span("commit");
         loop {
             match span.note(self.coordinator.view.store().commit(txn.clone()).await) {
                 Ok(_) => return Ok(Committed::Yes),
+                Err(CommitError::Conflict { key, .. }) if self.coordinator.loses_name(&key) => return Err(Stop::Lost),
                 Err(CommitError::Conflict { key, .. }) if own.contains(&key) || unknown => {
                     return if unknown && self.happened(entry).await? {
                         Ok(Committed::Yes)
