@@ -144,7 +144,10 @@ impl Disk for ProcessDisk {
     async fn open_log(&self, name: &str) -> Result<(Arc<dyn Log>, Vec<Bytes>), DiskError> {
         self.sync().await;
         if self.take_fault(|fault| fault == DiskFault::Unreadable).is_some() {
-            return Err(DiskError::Failed { log: name.to_owned(), reason: "simulated: a sector cannot be read".into() });
+            return Err(DiskError::Failed {
+                log: name.to_owned(),
+                reason: "simulated: a sector cannot be read".into(),
+            });
         }
         let records = {
             let inside = &mut *self.disk.inside.lock();
@@ -188,7 +191,8 @@ impl SimLog {
     }
 
     async fn durable(&self) {
-        let _the_far_side_does_not_fail = self.disk.exec.reach(self.disk.process, Boundary::LogDurable, &self.name).await;
+        let _the_far_side_does_not_fail =
+            self.disk.exec.reach(self.disk.process, Boundary::LogDurable, &self.name).await;
     }
 
     fn failed(&self) -> DiskError {

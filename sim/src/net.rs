@@ -135,12 +135,8 @@ impl Net {
     /// Methods of the calls that `process` makes or serves, sorted.
     pub fn busy_with(&self, process: Process) -> Vec<String> {
         let inside = self.inside.lock();
-        let mut methods: Vec<String> = inside
-            .calls
-            .values()
-            .filter(|call| call.is_between(process))
-            .map(|call| call.method.clone())
-            .collect();
+        let mut methods: Vec<String> =
+            inside.calls.values().filter(|call| call.is_between(process)).map(|call| call.method.clone()).collect();
         methods.sort();
         methods.dedup();
         methods

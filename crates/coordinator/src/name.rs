@@ -1,26 +1,34 @@
 //! Who acts under a coordinator's name: the process that took it last.
 //!
 //! A name outlives processes, and two of one name may be alive: one that was held or cut off and taken for dead, and the
-//! one that was started in its place. Epochs part them only where the new one has raised one; a work that is accepted
-//! afterwards names the owner, and both would take it for theirs. So a process takes its name with a record of its own,
-//! `owner/NAME`, when it starts, and every commit of a work's owner has that unchanged record as a precondition. Whoever
-//! comes back finds all its commits refused, and stops.
+//! one that was started in its place. So a process takes its name with a record of its own, `owner/NAME`, when it starts,
+//! and draws the number of its *life*. A work names the life that it was given to; nobody else drives it. Works of an
+//! earlier life are taken over by raising their epochs, and only whoever has the name can do that: to one who comes back,
+//! the works of the new life are another's, and when it reaches for them it finds that it has lost its name, and stops.
 
 use bytes::Bytes;
 use proto::work::state::v1 as stored;
-use store::{CommitError, Key, Record, Revision, Txn, View};
+use store::{CommitError, Key, Reader, Record, Revision, Txn, View};
 use world::World;
 
 /// Wait before the store is asked again after a failure.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What tells the processes of one name apart: drawn by each when it starts. All zero: none.
+pub type Life = [u8; 16];
+
+/// The life that acts under `name` now, as far as this view knows; no life if no process has taken the name yet.
+pub fn present(reader: &Reader<'_>, name: &str) -> Life {
+    reader.get::<Owner>(&name).ok().flatten().map_or(Life::default(), |(owner, _)| owner.life)
+}
 
 /// The record of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The name.
     pub name: String,
-    /// What the process that has it drew when it started.
-    pub life: [u8; 16],
+    /// The life of the process that has it.
+    pub life: Life,
 }
 
 impl Record for Owner {
@@ -36,7 +44,7 @@ impl Record for Owner {
     }
 
     fn from_stored(stored: stored::Owner) -> Result<Owner, String> {
-        let life = <[u8; 16]>::try_from(&stored.life[..]).map_err(|error| error.to_string())?;
+        let life = Life::try_from(&stored.life[..]).map_err(|error| error.to_string())?;
         // The key says whose it is; `name` is filled in from there.
         Ok(Owner { name: String::new(), life })
     }
@@ -47,6 +55,7 @@ impl Record for Owner {
 pub(crate) struct Name {
     key: Key,
     revision: Revision,
+    life: Life,
 }
 
 impl Name {
@@ -71,15 +80,22 @@ impl Name {
         let mut txn = Txn::new();
         match found {
             // A commit with an unknown outcome that has happened.
-            Some((revision, Some(value))) if value == own.encode() => return Ok(Some(Name { key, revision })),
+            Some((revision, Some(value))) if value == own.encode() => {
+                return Ok(Some(Name { key, revision, life: own.life }));
+            }
             Some((revision, _)) => txn.replace(key.clone(), revision, own.encode()),
             None => txn.create(key.clone(), own.encode()),
         };
         match view.store().commit(txn).await {
-            Ok(revision) => Ok(Some(Name { key, revision })),
+            Ok(revision) => Ok(Some(Name { key, revision, life: own.life })),
             Err(CommitError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The life that has it.
+    pub(crate) fn life(&self) -> Life {
+        self.life
     }
 
     /// Makes `txn` depend on this process still having the name. It comes first, so that its loss is what is told.

@@ -9,6 +9,8 @@ use store::{Key, KeyRange, Reader, Record, Revision, Txn};
 use telemetry::{SpanId, TraceId};
 use world::Wall;
 
+use crate::name::Life;
+
 ids::uuid_id! {
     /// A work.
     pub struct WorkId;
@@ -59,6 +61,8 @@ pub struct Work {
     pub budget_ms: u64,
     /// The coordinator that owns it.
     pub owner: String,
+    /// The life of that name that it was given to.
+    pub life: Life,
     /// The owner's fencing number.
     pub epoch: Epoch,
     /// Why it shall be undone, if it shall.
@@ -87,6 +91,7 @@ impl Record for Work {
             request_id: self.request_id.clone(),
             budget_ms: self.budget_ms,
             owner: self.owner.clone(),
+            owner_life: Bytes::copy_from_slice(&self.life),
             epoch: self.epoch.0,
             abort: self.abort.clone().unwrap_or_default(),
             accepted_us: self.accepted.as_micros(),
@@ -107,6 +112,8 @@ impl Record for Work {
             request_id: stored.request_id,
             budget_ms: stored.budget_ms,
             owner: stored.owner,
+            // An earlier release named none: whoever has the name now takes the work over.
+            life: Life::try_from(&stored.owner_life[..]).unwrap_or_default(),
             epoch: Epoch(stored.epoch),
             abort: (!stored.abort.is_empty()).then_some(stored.abort),
             accepted: Wall::from_micros(stored.accepted_us),
@@ -272,6 +279,8 @@ pub struct Accept {
     pub budget: std::time::Duration,
     /// Its first owner.
     pub owner: String,
+    /// The life that has the owner's name ([`present`](crate::name::present)).
+    pub life: Life,
 }
 
 impl Accept {
@@ -287,6 +296,7 @@ impl Accept {
             request_id: cx.request().map(|request| request.to_string()).unwrap_or_default(),
             budget_ms: u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX),
             owner: self.owner,
+            life: self.life,
             epoch: Epoch::FIRST,
             abort: None,
             accepted: cx.world().wall(),

@@ -16,7 +16,7 @@ use store::{CommitError, Key, KeyRange, Record, Revision, Txn, View, WatchError}
 use telemetry::Ring;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::name::Name;
+use crate::name::{Life, Name};
 use crate::record::{self, PREFIX, Work, WorkId};
 use crate::workflow::Workflow;
 
@@ -132,34 +132,39 @@ impl Coordinator {
     /// works are known.
     async fn take_over(self: &Arc<Self>) -> Revision {
         let (works, seen) = self.mine().await;
-        for (work, mut revision) in works {
-            let mut taken = Work { epoch: work.epoch.raised(), ..work };
-            loop {
-                let mut txn = Txn::new();
-                txn.replace(taken.key(), revision, taken.encode());
-                if !self.bind(&mut txn) {
-                    break;
-                }
-                match self.view.store().commit(txn).await {
-                    Ok(_) => break,
-                    Err(CommitError::Conflict { key, .. }) if self.loses_name(&key) => break,
-                    Err(CommitError::Conflict { .. }) => match self.reload(taken.id).await {
-                        // An unknown commit of ours that happened after all, or an abort that came between.
-                        Some((now, at)) if now.owner == self.options.owner => {
-                            revision = at;
-                            taken = Work { epoch: now.epoch.raised(), ..now };
-                        }
-                        Some(_) | None => break,
-                    },
-                    Err(error) => {
-                        tracing::warn!(work = %taken.id, %error, "cannot take over a work yet");
-                        self.ring.world().sleep(RETRY_PAUSE).await;
-                    }
-                }
-            }
-            self.begin(taken.id);
+        for (work, revision) in works {
+            let id = work.id;
+            self.raise(work, revision).await;
+            self.begin(id);
         }
         seen
+    }
+
+    /// Makes a work of this name the work of this life: raises its epoch, so that whoever else acts under the present one
+    /// is refused from here on.
+    async fn raise(&self, work: Work, mut revision: Revision) {
+        let raised = |work: Work, life| Work { epoch: work.epoch.raised(), life, ..work };
+        let mut work = work;
+        loop {
+            let Some(name) = self.name.lock().clone() else { return };
+            let taken = raised(work.clone(), name.life());
+            let mut txn = Txn::new();
+            name.bind(&mut txn);
+            txn.replace(taken.key(), revision, taken.encode());
+            match self.view.store().commit(txn).await {
+                Ok(_) => return,
+                Err(CommitError::Conflict { key, .. }) if self.loses_name(&key) => return,
+                Err(CommitError::Conflict { .. }) => match self.reload(taken.id).await {
+                    // An unknown commit of ours that happened after all, or an abort that came between.
+                    Some((now, at)) if now.owner == self.options.owner => (work, revision) = (now, at),
+                    Some(_) | None => return,
+                },
+                Err(error) => {
+                    tracing::warn!(work = %taken.id, %error, "cannot take over a work yet");
+                    self.ring.world().sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Begins whatever is not yet being driven: for when the watch has lost its place.
@@ -257,11 +262,9 @@ impl Coordinator {
         }
     }
 
-    /// Makes `txn` depend on this process still having its name. `false`: it has lost it.
-    fn bind(&self, txn: &mut Txn) -> bool {
-        let name = self.name.lock();
-        name.iter().for_each(|name| name.bind(txn));
-        name.is_some()
+    /// What this process drew when it took its name; `None` once it has lost it.
+    fn life(&self) -> Option<Life> {
+        self.name.lock().as_ref().map(Name::life)
     }
 
     /// Whether a conflict on `key` says that another process has taken the name; this one stops.

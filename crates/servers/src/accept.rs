@@ -213,7 +213,7 @@ impl Servers {
             };
             let hard = matches!(ask, Ask::Reboot { hard: true });
             let input = ServerWork { action: ask.name().to_owned(), hard, image };
-            self.work(cx, &server, kind, FOR_EVER, &input).begin(cx, txn);
+            self.work(cx, reader, &server, kind, FOR_EVER, &input).begin(cx, txn);
             note_action(cx, caller, &server, ask.name(), txn);
             Ok(server)
         })
@@ -227,7 +227,7 @@ impl Servers {
             let subject = server.id.to_string();
             let running = coordinator::record::running(reader, &subject);
             let input = ServerWork { action: "delete".into(), hard: true, image: Bytes::new() };
-            let work = self.work(cx, &server, DELETE, FOR_EVER, &input);
+            let work = self.work(cx, reader, &server, DELETE, FOR_EVER, &input);
             match running {
                 Some((running, _)) if running.kind == DELETE => return Ok(()),
                 Some(_) if coordinator::record::waits(reader, &subject) => return Ok(()),
@@ -287,8 +287,17 @@ impl Servers {
         self.update(cx, caller, id, unlocked).await
     }
 
-    fn work(&self, cx: &Cx, server: &Server, kind: &'static str, budget: Duration, input: &ServerWork) -> Accept {
+    fn work(
+        &self,
+        cx: &Cx,
+        reader: &Reader<'_>,
+        server: &Server,
+        kind: &'static str,
+        budget: Duration,
+        input: &ServerWork,
+    ) -> Accept {
         let id = WorkId::random(cx.world());
+        let owner = self.owner_of(id);
         Accept {
             id,
             kind,
@@ -296,7 +305,8 @@ impl Servers {
             subject: server.id.to_string(),
             input: input.encode_to_vec().into(),
             budget,
-            owner: self.owner_of(id),
+            life: coordinator::name::present(reader, &owner),
+            owner,
         }
     }
 

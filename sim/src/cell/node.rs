@@ -11,9 +11,9 @@ use telemetry::metrics::Metrics;
 use tonic::service::Routes;
 use world::World;
 
+use super::Cell;
 use super::acts::Acts;
 use super::layout::identity;
-use super::Cell;
 use crate::exec::Process;
 
 /// What a node can hold: so little that the cell is full now and then.

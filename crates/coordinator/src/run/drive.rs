@@ -24,7 +24,7 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5);
 /// Why a drive stops before its work has ended.
 #[derive(Debug)]
 enum Stop {
-    /// The work is gone or belongs to somebody else, or this process has lost its name.
+    /// The work is gone or belongs to somebody else.
     Lost,
 }
 
@@ -71,9 +71,17 @@ pub(super) async fn drive(coordinator: &Arc<Coordinator>, id: WorkId, changed: &
 }
 
 async fn load<'a>(coordinator: &'a Arc<Coordinator>, id: WorkId, changed: &'a Notify) -> Option<Drive<'a>> {
-    let (work, revision) = coordinator.reload(id).await?;
+    let (mut work, mut revision) = coordinator.reload(id).await?;
     if work.owner != coordinator.options.owner {
         return None;
+    }
+    if work.life != coordinator.life()? {
+        // It was given to an earlier life of this name, which may not know that it is over.
+        coordinator.raise(work, revision).await;
+        (work, revision) = coordinator.reload(id).await?;
+        if work.owner != coordinator.options.owner || work.life != coordinator.life()? {
+            return None;
+        }
     }
     let Some(workflow) = coordinator.workflows.get(work.kind.as_str()).filter(|flow| flow.version == work.version)
     else {
@@ -345,16 +353,11 @@ impl Drive<'_> {
     /// Commits, resending what has an unknown outcome until it is known.
     async fn commit(&mut self, txn: Txn, entry: Option<&JournalEntry>) -> Result<Committed, Stop> {
         let own = [self.work.key(), JournalEntry::key_at(self.work.id, self.progress.entries)];
-        let mut txn = txn;
-        if !self.coordinator.bind(&mut txn) {
-            return Err(Stop::Lost);
-        }
         let mut unknown = false;
         let (_, mut span) = self.trace().span("commit");
         loop {
             match span.note(self.coordinator.view.store().commit(txn.clone()).await) {
                 Ok(_) => return Ok(Committed::Yes),
-                Err(CommitError::Conflict { key, .. }) if self.coordinator.loses_name(&key) => return Err(Stop::Lost),
                 Err(CommitError::Conflict { key, .. }) if own.contains(&key) || unknown => {
                     return if unknown && self.happened(entry).await? {
                         Ok(Committed::Yes)
@@ -398,7 +401,8 @@ impl Drive<'_> {
     /// Reads the work again after others changed it; stops if it is not ours any more.
     async fn look_again(&mut self) -> Result<(), Stop> {
         let (work, revision) = self.coordinator.reload(self.work.id).await.ok_or(Stop::Lost)?;
-        if work.owner != self.work.owner || work.epoch != self.work.epoch {
+        let same = |work: &Work| (work.owner.clone(), work.life, work.epoch);
+        if same(&work) != same(&self.work) {
             return Err(Stop::Lost);
         }
         self.work = work;

@@ -405,6 +405,7 @@ mod tests {
             input: bytes::Bytes::new(),
             budget: Duration::from_secs(1),
             owner: "c".into(),
+            life: coordinator::name::Life::default(),
         };
         let mut txn = Txn::new();
         work.begin(&cx, &mut txn);
