@@ -118,7 +118,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     cell.everybody().into_iter().for_each(|who| cell.start(who));
 
     let healed = heal(&storm).await;
-    let scene_complaints = judge(&storm).await;
+    let scene_complaints = judge_storm(&storm).await;
     storm.oracle.lock().complaints.extend(healed);
     storm.oracle.lock().complaints.extend(scene_complaints);
     let before = cell.store.revision();
@@ -129,7 +129,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
         storm.complain(text);
     }
     // What was kept on its way until now has arrived, and must have changed nothing.
-    let late_complaints = judge(&storm).await;
+    let late_complaints = judge_storm(&storm).await;
     storm.oracle.lock().complaints.extend(late_complaints.into_iter().map(|text| format!("days later: {text}")));
     storm.count(|counts| counts.commits = after.as_u64());
     let complaints = storm.oracle.lock().complaints.clone();
@@ -157,7 +157,7 @@ async fn heal(storm: &Storm) -> Option<String> {
     }
 }
 
-fn left(cell: &Cell) -> Vec<String> {
+pub(crate) fn left(cell: &Cell) -> Vec<String> {
     let page = cell.store.durable().range(&KeyRange::prefix(coordinator::record::PREFIX.as_bytes()), usize::MAX);
     let mut left = Vec::new();
     for (key, entry) in &page.entries {
@@ -187,15 +187,13 @@ fn left(cell: &Cell) -> Vec<String> {
 }
 
 /// Holds the invariants against what is durable, read by somebody who had no part in it.
-async fn judge(storm: &Storm) -> Vec<String> {
-    let cell = &storm.cell;
+pub(crate) async fn judge(cell: &Cell, oracle: &Oracle) -> Vec<String> {
     let (engine, _no_commits) = Engine::new(cell.store.durable(), Nowhere);
     let view = match View::open(&cell.outside, Arc::new(engine), indexes()).await {
         Ok(view) => view,
         Err(error) => return vec![format!("the store cannot be read at the end: {error}")],
     };
-    let oracle = storm.oracle.lock();
-    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
+    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), oracle) {
         Ok(scene) => invariants::check(&scene),
         Err(error) => vec![format!("a record cannot be read at the end: {error}")],
     })

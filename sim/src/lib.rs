@@ -9,6 +9,7 @@
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
 //! - [`invariants`]: what must then be true; one file each.
 //! - [`run`]: one seed from its start to its verdict.
+//! - [`sweep`]: every workflow, harmed at every boundary between effects.
 //!
 //! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.
 
@@ -21,5 +22,6 @@ pub mod net;
 pub mod rng;
 pub mod run;
 pub mod store;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
