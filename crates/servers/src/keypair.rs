@@ -10,6 +10,9 @@ use world::Wall;
 
 use crate::accept::{AcceptError, Servers};
 
+/// The quota of key pairs, of a user.
+pub const KEY_PAIRS: &str = "key_pairs";
+
 /// A key pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPair {
@@ -63,7 +66,7 @@ pub fn of_user(reader: &Reader<'_>, user: &UserId) -> Result<Vec<KeyPair>, Accep
 pub fn keys_of_user(reader: &Reader<'_>, user: &UserId) -> Vec<Key> {
     let prefix = format!("{}{user}/", KeyPair::TABLE);
     let pairs = reader.range(KeyRange::prefix(prefix.as_bytes())).map(|(key, _)| key.clone());
-    let beside = [quota::used_key(user.as_str(), "key_pairs"), quota::Limits::key_of(user)];
+    let beside = [quota::used_key(user.as_str(), KEY_PAIRS), quota::Limits::key_of(user)];
     pairs.chain(beside.into_iter().filter(|key| reader.entry(key).is_some())).collect()
 }
 
@@ -103,7 +106,7 @@ impl Servers {
             if reader.entry(&pair.key()).is_some() {
                 return Err(AcceptError::Conflict(format!("Key pair '{}' already exists.", pair.name)));
             }
-            quota::in_force(reader, pair.user.as_str())?.charge("key_pairs", 1, txn);
+            quota::in_force(reader, pair.user.as_str())?.charge(KEY_PAIRS, 1, txn);
             txn.create(pair.key(), pair.encode());
             Ok(())
         })
@@ -115,7 +118,7 @@ impl Servers {
         self.decide(cx, |reader, txn| {
             let (pair, revision) = required(reader, user, name)?;
             txn.remove(pair.key(), revision);
-            quota::refund(user.as_str(), "key_pairs", 1, txn);
+            quota::refund(user.as_str(), KEY_PAIRS, 1, txn);
             Ok(())
         })
         .await
