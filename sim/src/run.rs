@@ -40,11 +40,12 @@ pub fn churn(seed: u64, plant: Option<Plant>, echo: bool) -> Report {
     let (cell, exited) = Cell::new(&exec, SIZE, plant);
     let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
     let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
-    let (complaints, counts) = match run {
+    let (mut complaints, counts) = match run {
         Ok(Ok(result)) => result,
         Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),
         Err(panic) => (vec![format!("a task panicked: {}", text_of(&*panic))], Counts::default()),
     };
+    complaints.extend(cell.store.unbalanced());
     let report = Report {
         seed,
         complaints,

@@ -17,6 +17,7 @@ use store::engine::{AppendError, Journal};
 use store::{Batch, Entry, Key, Revision};
 
 use crate::exec::{Exec, Process};
+use crate::ledger::Ledger;
 use crate::rng::Rng;
 
 /// How long a sync takes, in microseconds: from the least to the most.
@@ -39,6 +40,7 @@ struct Inside {
     fail_next: Option<Fault>,
     rng: Rng,
     lost: u64,
+    ledger: Ledger,
 }
 
 /// The disk under the store.
@@ -58,6 +60,7 @@ impl StoreDisk {
             fail_next: None,
             rng: Rng::new(exec.seed(), "store"),
             lost: 0,
+            ledger: Ledger::new(exec),
         };
         Arc::new(StoreDisk { exec: exec.clone(), plant, inside: Mutex::new(inside) })
     }
@@ -110,6 +113,11 @@ impl StoreDisk {
     pub fn lost(&self) -> u64 {
         self.inside.lock().lost
     }
+
+    /// The first durable revision at which the books did not balance.
+    pub fn unbalanced(&self) -> Option<String> {
+        self.inside.lock().ledger.first().map(str::to_owned)
+    }
 }
 
 impl Inside {
@@ -128,6 +136,7 @@ impl Inside {
             };
         }
         self.revision = batch.revision;
+        self.ledger.follow(batch);
     }
 }
 
