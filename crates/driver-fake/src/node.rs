@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::{
     Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageRef, ImageSource, NetworkId, NetworkState, Observed,
-    Run, Watcher,
+    Run, Stock, Watcher,
 };
 
 use crate::faults::Operation;
@@ -99,6 +99,18 @@ impl Driver for FakeDriver {
         let told = self.machine.suffer(Operation::Find).await?;
         let guests = self.machine.guests(&self.node);
         told.map(|()| guests.into_iter().map(|(guest, observed)| Found { guest, observed }).collect())
+    }
+
+    async fn take_stock(&self) -> Result<Stock, DriverError> {
+        let guests: Vec<Found> =
+            self.machine.guests(&self.node).into_iter().map(|(guest, observed)| Found { guest, observed }).collect();
+        let networks = self.machine.networks(&self.node);
+        Ok(Stock {
+            disks: guests.iter().map(|found| found.guest).collect(),
+            guests,
+            taps: Some(networks.values().flat_map(|ports| ports.iter().copied()).collect()),
+            networks: networks.into_keys().collect(),
+        })
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) {
