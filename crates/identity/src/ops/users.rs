@@ -136,7 +136,7 @@ impl Identity {
         let names = |user: &User| vec![NameOf::User.key(user.domain.as_str(), &user.name)];
         self.doom::<User>(id, |_, _| Ok(())).await?;
         for remove in self.hanging_on_users {
-            let user = id.parse().map_err(|_| Error::not_found("user", &id))?;
+            let user = id.parse().map_err(|_| Error::not_found("user", id))?;
             self.remove_beside(&user, *remove).await?;
         }
         self.finish::<User>(id, hanging, names).await
