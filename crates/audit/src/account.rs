@@ -90,6 +90,10 @@ pub enum Kind {
     Unexplained,
     /// A record that cannot be read.
     Damaged,
+    /// Something on a node that is not placed there.
+    Leftover,
+    /// Something that is placed on a node and is not there.
+    Missing,
 }
 
 impl Kind {
@@ -102,6 +106,26 @@ impl Kind {
             Kind::NotHeld => "not held",
             Kind::Unexplained => "unexplained",
             Kind::Damaged => "damaged",
+            Kind::Leftover => "leftover",
+            Kind::Missing => "missing",
+        }
+    }
+
+    /// What an operator can do next.
+    pub const fn next(self) -> &'static str {
+        match self {
+            Kind::Unbalanced | Kind::NotHeld | Kind::Unexplained => {
+                "nothing of the cell leads here: keep a copy of the store, and report a defect with this finding"
+            }
+            Kind::Overused => "move or delete servers there, or give the node back what it had when they were placed",
+            Kind::NoHolder => {
+                "look whether the work or server is named in `mainstay trace`; keep a copy of the store, and report a defect"
+            }
+            Kind::Damaged => "keep a copy of the store; if a newer release has written it, run that one",
+            Kind::Leftover => {
+                "nothing removes it by itself: look whose it is with `mainstay node list` before removing it by hand"
+            }
+            Kind::Missing => "its owner can start or rebuild it if only the guest is gone; a disk that is gone is gone",
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`account`]: accounts, entries, findings. [`books`]: all records that say who holds what, read once.
 //! - [`capacity`], [`charged`], [`ports`]: the accounts of nodes, of quota, of networks and addresses.
+//! - [`mod@compare`]: what a node says is on it, beside what is placed there.
 //!
 //! Deliberately absent: the store's commits, RPC, time; any index, so that whoever has the entries can hold an audit.
 
@@ -14,6 +15,7 @@ pub mod account;
 mod books;
 mod capacity;
 mod charged;
+mod compare;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 use store::{Entry, Key, KeyRange, Reader};
 
 pub use account::{Account, Finding, Holder, Kind, Posting};
+pub use compare::{Comparison, compare};
 
 use account::Ledger;
 use books::Books;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use coordinator::Work;
+use driver::{Found, GuestId, Observed, PortId, Run, Stock};
 use ids::uuid::Uuid;
-use networks::{FixedIp, Holder as Behind, Mac, Network, NetworkId, Port, PortId, Standard, Subnet, SubnetId};
+use networks::{FixedIp, Holder as Behind, Mac, Network, NetworkId, Port, Standard, Subnet, SubnetId};
 use placement::{Claim, ConsumerId, Holder, Inventory, Provider, ProviderId, TakerId};
 use proto::compute::state::v1 as compute;
 use proto::work::state::v1 as work;
@@ -275,4 +276,50 @@ fn a_server_that_is_gone_before_its_node_has_confirmed_leaves_its_claim_to_a_wor
     assert_eq!(gone(servers::workflow::DELETE, 4), Vec::new());
     assert_eq!(gone(servers::workflow::BOOT, 3), Vec::new());
     assert_eq!(gone(servers::workflow::POWER, 3).first().map(|found| found.kind), Some(Kind::NoHolder));
+}
+
+#[test]
+fn a_node_has_what_is_placed_on_it_and_nothing_else() {
+    let guest = |id| GuestId::from_uuid(Uuid::from_u128(id));
+    let tap = |id| PortId::from_uuid(Uuid::from_u128(id));
+    let runs = |id| Found { guest: guest(id), observed: Observed::Running(Run(1)) };
+    let healthy = Stock {
+        guests: vec![runs(1), runs(2)],
+        disks: vec![guest(1), guest(2)],
+        taps: Some(vec![tap(7), tap(8)]),
+        networks: vec![NETWORK],
+    };
+    let compared = |node: &str, stock: &Stock| {
+        cell().state().read(|reader| compare(reader, node, stock)).expect("all is readable")
+    };
+    let clean = compared("n1", &healthy);
+    assert_eq!(clean.findings, Vec::new());
+    // The server 2 is being built: its guest is there, and it is placed nowhere yet.
+    assert_eq!(clean.under_way.len(), 1);
+    assert!(clean.under_way[0].contains(&Uuid::from_u128(12).to_string()), "{:?}", clean.under_way);
+
+    let found = |node: &str, change: &dyn Fn(&mut Stock)| {
+        let mut stock = healthy.clone();
+        change(&mut stock);
+        compared(node, &stock).findings.iter().map(|found| format!("{found}")).collect::<Vec<_>>().join("\n")
+    };
+    let one = Uuid::from_u128(1);
+    let gone = found("n1", &|stock| stock.guests.truncate(0));
+    assert!(gone.contains(&format!("missing: n1: server {one}")) && gone.contains("no guest of it"), "{gone}");
+    let no_disk = found("n1", &|stock| stock.disks.truncate(0));
+    assert!(no_disk.contains("no disk of it"), "{no_disk}");
+    let no_tap = found("n1", &|stock| stock.taps = Some(vec![tap(8)]));
+    assert!(no_tap.contains(&format!("no tap for the port {}", Uuid::from_u128(7))), "{no_tap}");
+    // Without taps of any guest, none is missing.
+    assert_eq!(found("n1", &|stock| stock.taps = None), "");
+    let stranger = found("n1", &|stock| stock.guests.push(runs(77)));
+    assert!(stranger.contains("leftover: n1: guest") && stranger.contains("no such server"), "{stranger}");
+    let free = found("n1", &|stock| stock.taps.get_or_insert_default().push(tap(9)));
+    assert!(free.contains("the port is no server's"), "{free}");
+    let network = found("n1", &|stock| stock.networks.push(NetworkId::from_uuid(Uuid::from_u128(78))));
+    assert!(network.contains("does not exist"), "{network}");
+    // The same guest on a second node.
+    let twice = found("n2", &|_| {});
+    assert!(twice.contains(&format!("n2: guest {one}: it is here, and its server is placed on n1")), "{twice}");
+    assert!(twice.contains(&format!("the server {one} holds its claim on n1")), "{twice}");
 }

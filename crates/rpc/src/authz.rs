@@ -42,6 +42,7 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.operator.v1.OperatorService/RotateTokenKeys", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/ListNodes", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/GetTrace", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/Audit", &[Role::Operator]),
 ];
 
 /// Whether `role` may call `method`.
