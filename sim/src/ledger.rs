@@ -39,3 +39,27 @@ impl Ledger {
         self.first.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store::{Entry, Event, Key, Revision, Value};
+
+    use super::*;
+
+    #[test]
+    fn the_first_commit_that_does_not_balance_is_remembered() {
+        let exec = Exec::new(1, false);
+        let mut ledger = Ledger::new(&exec);
+        let mut revision = Revision::ZERO;
+        // One is counted and nothing is there; later it is nobody's and balances again.
+        for number in [0, 1, 0] {
+            revision = revision.next();
+            let entry = Entry { value: Value::Counter(number), created: revision, modified: revision };
+            let key = Key::from("quota/used/tenant/instances".to_owned());
+            ledger.follow(&Batch { revision, events: vec![Event { key, entry: Some(entry) }] });
+        }
+        let first = ledger.first().expect("the second did not balance");
+        assert!(first.starts_with("at revision 2 ") && first.contains("quota/used/tenant/instances"), "{first}");
+        assert!(exec.lines().iter().any(|line| line.contains(first)), "it stands in the event log");
+    }
+}

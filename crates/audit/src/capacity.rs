@@ -14,25 +14,24 @@ use crate::books::Books;
 
 pub(crate) fn enter(books: &Books, ledger: &mut Ledger) {
     for claim in books.claims.values() {
-        let holder = holder(claim);
+        let (holder, record) = (holder(claim), claim.key());
         for (class, amount) in &claim.resources {
-            let account = ledger.enter(used_key(claim.provider, class), holder.clone(), *amount, claim.key());
+            let account = ledger.enter(used_key(claim.provider, class), holder.clone(), *amount, record.clone());
             account.capacity = capacity(books, claim.provider, class);
         }
         if let Some((kind, text)) = trouble(books, claim) {
-            ledger.complain(kind, claim.key(), text, vec![holder.to_string()]);
+            ledger.complain(kind, record, text, vec![holder.to_string()]);
         }
     }
     for (id, server) in &books.servers {
-        let about = server.key();
         match (&server.node, books.claims.contains_key(id)) {
             (Some(node), false) => {
                 let text = format!("it is on {node} and holds nothing there");
-                ledger.complain(Kind::NotHeld, about, text, Vec::new());
+                ledger.complain(Kind::NotHeld, server.key(), text, Vec::new());
             }
             (None, _) if books.boot(server).is_none() && server.state != servers::VmState::Error => {
                 let text = "it is to be built, and no work builds it".to_owned();
-                ledger.complain(Kind::NoHolder, about, text, vec![format!("the server {}", server.id)]);
+                ledger.complain(Kind::NoHolder, server.key(), text, vec![format!("the server {}", server.id)]);
             }
             (Some(_), true) | (None, _) => {}
         }

@@ -60,17 +60,17 @@ pub(crate) fn enter(books: &Books, ledger: &mut Ledger) {
 }
 
 fn of_server(books: &Books, server: &Server, ledger: &mut Ledger) {
-    let holder = books.holder(server);
+    let (holder, record) = (books.holder(server), server.key());
     for (resource, amount) in server.charges() {
         let key = quota::used_key(server.project.as_str(), resource);
-        ledger.enter(key, holder.clone(), amount, server.key());
+        ledger.enter(key, holder.clone(), amount, record.clone());
     }
     if let Some(group) = server.counting_group() {
-        ledger.enter(quota::used_key(group, GROUP_MEMBERS), holder.clone(), 1, server.key());
+        ledger.enter(quota::used_key(group, GROUP_MEMBERS), holder.clone(), 1, record.clone());
     }
     let made = server.made_ports();
     if made > 0 && books.ports_charged(server) {
-        ledger.enter(Resource::Port.use_key(&server.project), holder, made, server.key());
+        ledger.enter(Resource::Port.use_key(&server.project), holder, made, record);
     }
 }
 

@@ -19,18 +19,18 @@ pub(crate) fn enter(books: &Books, ledger: &mut Ledger) {
     }
     let mut of_servers: BTreeMap<Uuid, usize> = BTreeMap::new();
     for port in &books.ports {
-        let holder = holder(books, port);
+        let (holder, record) = (holder(books, port), port.key());
         if let Some(server) = port.server() {
             *of_servers.entry(*server.as_uuid()).or_default() += 1;
             check_place(books, port, *server.as_uuid(), ledger);
         }
-        ledger.enter(keys::network_use(port.network), holder.clone(), 1, port.key());
+        ledger.enter(keys::network_use(port.network), holder.clone(), 1, record.clone());
         if !books.networks.contains_key(&port.network) {
             let text = format!("its network {} does not exist", port.network);
             ledger.complain(Kind::NoHolder, port.key(), text, vec![holder.to_string()]);
         }
         for key in port::held_keys(port, |subnet| books.subnets.get(&subnet)) {
-            ledger.enter(key, holder.clone(), 1, port.key());
+            ledger.enter(key, holder.clone(), 1, record.clone());
         }
         for fixed in port.fixed_ips.iter().filter(|fixed| !books.subnets.contains_key(&fixed.subnet)) {
             let text = format!("it has {} of the subnet {}, which does not exist", fixed.address, fixed.subnet);
