@@ -102,15 +102,7 @@ impl Driver for FakeDriver {
     }
 
     async fn take_stock(&self) -> Result<Stock, DriverError> {
-        let guests: Vec<Found> =
-            self.machine.guests(&self.node).into_iter().map(|(guest, observed)| Found { guest, observed }).collect();
-        let networks = self.machine.networks(&self.node);
-        Ok(Stock {
-            disks: guests.iter().map(|found| found.guest).collect(),
-            guests,
-            taps: Some(networks.values().flat_map(|ports| ports.iter().copied()).collect()),
-            networks: networks.into_keys().collect(),
-        })
+        Ok(self.machine.stock(&self.node))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) {
