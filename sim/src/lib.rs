@@ -7,7 +7,7 @@
 //!   forgets, breaks and comes late.
 //! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
-//! - [`invariants`]: what must then be true; one file each.
+//! - [`invariants`]: what must then be true; one file each. [`ledger`]: what must be true at every commit.
 //! - [`run`]: one seed from its start to its verdict.
 //! - [`sweep`]: every workflow, harmed at every boundary between effects.
 //!
@@ -18,6 +18,7 @@ pub mod churn;
 pub mod disk;
 pub mod exec;
 pub mod invariants;
+pub mod ledger;
 pub mod net;
 pub mod rng;
 pub mod run;

@@ -70,11 +70,12 @@ pub fn scenario(what: Scenario, seed: u64, echo: bool) -> Report {
     let (cell, exited) = Cell::new(&exec, what.size());
     let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
     let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
-    let (complaints, counts) = match run {
+    let (mut complaints, counts) = match run {
         Ok(Ok(result)) => result,
         Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),
         Err(panic) => (vec![format!("a task panicked: {}", text_of(&*panic))], Counts::default()),
     };
+    complaints.extend(cell.store.unbalanced());
     let report = Report {
         scenario: what,
         seed,

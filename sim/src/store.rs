@@ -20,6 +20,7 @@ use store::{Batch, Entry, Key, Revision};
 
 use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
+use crate::ledger::Ledger;
 use crate::rng::Rng;
 
 /// How long a sync takes, in microseconds: from the least to the most.
@@ -46,6 +47,7 @@ struct Inside {
     slow_until: u64,
     rng: Rng,
     lost: u64,
+    ledger: Ledger,
 }
 
 /// The disk under the store.
@@ -66,6 +68,7 @@ impl StoreDisk {
             slow_until: 0,
             rng: Rng::new(exec.seed(), "store"),
             lost: 0,
+            ledger: Ledger::new(exec),
         };
         Arc::new(StoreDisk { exec: exec.clone(), inside: Mutex::new(inside) })
     }
@@ -135,6 +138,11 @@ impl StoreDisk {
     pub fn lost(&self) -> u64 {
         self.inside.lock().lost
     }
+
+    /// The first durable revision at which the books did not balance.
+    pub fn unbalanced(&self) -> Option<String> {
+        self.inside.lock().ledger.first().map(str::to_owned)
+    }
 }
 
 impl Inside {
@@ -153,6 +161,7 @@ impl Inside {
             };
         }
         self.revision = batch.revision;
+        self.ledger.follow(batch);
     }
 }
 

@@ -209,6 +209,25 @@ impl Cell {
         self.try_operator(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
+    /// What an audit says, and whether it is content.
+    pub fn try_audit(&self) -> Result<(bool, Value), String> {
+        let mut command = Command::new(binary::path());
+        command.args(["audit", "--json", "--home"]).arg(self.home());
+        let output = command.output().map_err(|error| error.to_string())?;
+        let said = serde_json::from_slice(&output.stdout);
+        let said = said.map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+        Ok((output.status.success(), said))
+    }
+
+    /// Waits until an audit finds nothing, and returns what it has looked at. Nodes that were just started may need a
+    /// moment until all their networks are made again.
+    pub fn audits_clean(&self, within: Duration) -> Value {
+        until("an audit finds nothing", within, || match self.try_audit()? {
+            (true, said) => Ok(said),
+            (false, said) => Err(said.to_string()),
+        })
+    }
+
     /// Someone without a token.
     pub fn anonymous(&self) -> Client {
         Client::anonymous(&self.url(), &self.home().join("pki/authority.crt"))

@@ -44,6 +44,26 @@ pub fn read(home: &Path) -> Records {
     found
 }
 
+/// Sets a counter behind the back of a cell that is stopped.
+pub fn set_counter(home: &Path, key: &str, number: i64) {
+    change(home, "UPDATE {} SET value = ?2 WHERE key = CAST(?1 AS BLOB) AND kind = 1", (key, number));
+}
+
+/// Removes a key behind the back of a cell that is stopped.
+pub fn remove(home: &Path, key: &str) {
+    change(home, "DELETE FROM {} WHERE key = CAST(?1 AS BLOB)", (key,));
+}
+
+/// A key may be in its place and among what was written recently.
+fn change(home: &Path, what: &str, with: impl rusqlite::Params + Clone) {
+    let connection = Connection::open(home.join("store/cell.db")).expect("the store can be opened");
+    let changed = ["entry", "recent_a", "recent_b"].into_iter().map(|table| {
+        let changed = connection.execute(&what.replace("{}", table), with.clone());
+        changed.expect("the store can be changed")
+    });
+    assert!(changed.sum::<usize>() > 0, "nothing has that key");
+}
+
 impl Records {
     /// Keys that begin with `prefix`.
     pub fn under(&self, prefix: &str) -> Vec<&str> {

@@ -8,7 +8,7 @@ use driver::{DriverError, GuestId};
 use proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use proto::agent::v1::{
     ApplyNetworksRequest, ApplyNetworksResponse, ListGuestsRequest, ListGuestsResponse, PerformRequest,
-    PerformResponse, ReadConsoleRequest, ReadConsoleResponse,
+    PerformResponse, ReadConsoleRequest, ReadConsoleResponse, TakeStockRequest, TakeStockResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -53,10 +53,7 @@ impl AgentService for Agent {
         let request = request.into_inner();
         let guest = GuestId::from_uuid(wire::id(&request.guest).map_err(bad)?);
         let bytes = usize::try_from(request.bytes_max).unwrap_or(usize::MAX).min(CONSOLE_BYTES_MAX);
-        let text = self.0.config.driver.console(guest, bytes).await.map_err(|error| match error {
-            DriverError::Refused(reason) => rpc::Error::no(reason),
-            DriverError::Failed(reason) => rpc::Error::not_now(reason),
-        })?;
+        let text = self.0.config.driver.console(guest, bytes).await.map_err(undone)?;
         Ok(Response::new(ReadConsoleResponse { text }))
     }
 
@@ -64,6 +61,19 @@ impl AgentService for Agent {
         let guests = self.0.notes().iter().map(wire::report).collect();
         Ok(Response::new(ListGuestsResponse { guests }))
     }
+
+    async fn take_stock(&self, _request: Request<TakeStockRequest>) -> Result<Response<TakeStockResponse>, Status> {
+        let stock = self.0.config.driver.take_stock().await.map_err(undone)?;
+        Ok(Response::new(wire::stock(stock)))
+    }
+}
+
+fn undone(error: DriverError) -> Status {
+    let error = match error {
+        DriverError::Refused(reason) => rpc::Error::no(reason),
+        DriverError::Failed(reason) => rpc::Error::not_now(reason),
+    };
+    error.into()
 }
 
 fn bad(error: wire::BadMessage) -> Status {

@@ -8,8 +8,8 @@ use agent_core::{Act, Descriptions, Epoch, ImageId, Life, Note, Order, Reached, 
 use bytes::Bytes;
 use driver::network::{PackedMembers, RouterLeg};
 use driver::{
-    Direction, GroupId, GroupState, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkSpec, Nic, PortId,
-    PortState, Protocol, Remote, Rule, Subnet,
+    Direction, Found, GroupId, GroupState, GuestId, GuestSpec, ImageFormat, ImageRef, NetworkId, NetworkSpec, Nic,
+    Observed, PortId, PortState, Protocol, Remote, Rule, Stock, Subnet,
 };
 use ids::uuid::Uuid;
 use proto::agent::v1 as sent;
@@ -83,6 +83,25 @@ pub(crate) fn report(note: &Note) -> sent::GuestReport {
         run: note.run.0,
         cause: note.cause.clone(),
         known: note.known,
+    }
+}
+
+pub(crate) fn stock(stock: Stock) -> sent::TakeStockResponse {
+    let bytes = |id: &Uuid| Bytes::copy_from_slice(id.as_bytes());
+    let guest = |found: &Found| {
+        let (state, run) = match found.observed {
+            Observed::Running(run) => (sent::GuestState::Running, run.0),
+            Observed::Paused(run) => (sent::GuestState::Paused, run.0),
+            Observed::Stopped => (sent::GuestState::Stopped, 0),
+        };
+        sent::StockedGuest { guest: bytes(found.guest.as_uuid()), state: state.into(), run }
+    };
+    sent::TakeStockResponse {
+        guests: stock.guests.iter().map(guest).collect(),
+        disks: stock.disks.iter().map(|guest| bytes(guest.as_uuid())).collect(),
+        has_taps: stock.taps.is_some(),
+        taps: stock.taps.unwrap_or_default().iter().map(|port| bytes(port.as_uuid())).collect(),
+        networks: stock.networks.iter().map(|network| bytes(network.as_uuid())).collect(),
     }
 }
 

@@ -63,6 +63,7 @@ impl Cloud {
         view.store().commit(txn).await.unwrap();
         let held = Claim {
             consumer: ConsumerId::random(&world),
+            holder: placement::Holder::Consumer,
             provider: provider.id,
             resources: BTreeMap::from([("VCPU".to_owned(), 3)]),
             project: "blue".into(),

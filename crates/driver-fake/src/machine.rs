@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driver::{DriverError, GuestId, NetworkId, Observed, PortId, Run, StopCause, Watcher};
+use driver::{DriverError, Found, GuestId, NetworkId, Observed, PortId, Run, Stock, StopCause, Watcher};
 use parking_lot::Mutex;
 use world::World;
 
@@ -92,6 +92,19 @@ impl FakeMachine {
         let inner = self.inner.lock();
         let there = inner.networks.iter().filter(|((of, _), _)| of == node);
         there.map(|((_, id), ports)| (*id, Arc::clone(ports))).collect()
+    }
+
+    /// All of it, as an audit asks for it.
+    pub fn stock(&self, node: &str) -> Stock {
+        let found = |(guest, observed)| Found { guest, observed };
+        let guests: Vec<Found> = self.guests(node).into_iter().map(found).collect();
+        let networks = self.networks(node);
+        Stock {
+            disks: guests.iter().map(|found| found.guest).collect(),
+            guests,
+            taps: Some(networks.values().flat_map(|ports| ports.iter().copied()).collect()),
+            networks: networks.into_keys().collect(),
+        }
     }
 
     /// Runs that were started more than once: none, or something is wrong with the agent.

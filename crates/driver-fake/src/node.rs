@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::{
     Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageRef, ImageSource, NetworkId, NetworkState, Observed,
-    Run, Watcher,
+    Run, Stock, Watcher,
 };
 
 use crate::faults::Operation;
@@ -99,6 +99,10 @@ impl Driver for FakeDriver {
         let told = self.machine.suffer(Operation::Find).await?;
         let guests = self.machine.guests(&self.node);
         told.map(|()| guests.into_iter().map(|(guest, observed)| Found { guest, observed }).collect())
+    }
+
+    async fn take_stock(&self) -> Result<Stock, DriverError> {
+        Ok(self.machine.stock(&self.node))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) {

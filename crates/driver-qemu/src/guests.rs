@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use driver::{DriverError, Found, GuestId, GuestSpec, Observed, Run, StopCause, Watcher};
+use driver::{DriverError, Found, GuestId, GuestSpec, Observed, Run, Stock, StopCause, Watcher};
 use serde_json::Value;
 use world::World;
 
@@ -121,6 +121,14 @@ impl Guests {
             found.push(Found { guest, observed });
         }
         Ok(found)
+    }
+
+    /// What lies in the state directory and stands in the node's network.
+    pub(crate) async fn take_stock(self: &Arc<Self>) -> Result<Stock, DriverError> {
+        let guests = self.find().await?;
+        let plugged = self.net.found().await?;
+        let disks = guests.iter().map(|found| found.guest).filter(|guest| self.layout.guest(*guest).disk().exists());
+        Ok(Stock { disks: disks.collect(), guests, taps: plugged.taps, networks: plugged.networks })
     }
 
     /// The guest's run, if it runs; taken hold of if it was not yet.

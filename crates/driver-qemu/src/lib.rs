@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{
-    Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageSource, NetworkId, NetworkState, Run, Watcher,
+    Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageSource, NetworkId, NetworkState, Run, Stock, Watcher,
 };
 use world::World;
 
@@ -113,6 +113,10 @@ impl Driver for QemuDriver {
 
     async fn find(&self) -> Result<Vec<Found>, DriverError> {
         self.guests.find().await
+    }
+
+    async fn take_stock(&self) -> Result<Stock, DriverError> {
+        self.guests.take_stock().await
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) {

@@ -26,6 +26,13 @@ pub(crate) enum Card {
     User(String),
 }
 
+/// What exists of networks on the node.
+pub(crate) struct Plugged {
+    pub(crate) networks: Vec<NetworkId>,
+    /// Ports with a tap; `None`: there are no taps here.
+    pub(crate) taps: Option<Vec<PortId>>,
+}
+
 /// The node's network, as the driver uses it. Every method may be called again at any time.
 #[async_trait]
 pub(crate) trait Net: Send + Sync {
@@ -43,4 +50,7 @@ pub(crate) trait Net: Send + Sync {
     async fn plug(&self, nic: &Nic) -> Result<Card, DriverError>;
 
     async fn unplug(&self, network: NetworkId, port: PortId) -> Result<(), DriverError>;
+
+    /// What of all this is on the node.
+    async fn found(&self) -> Result<Plugged, DriverError>;
 }

@@ -94,6 +94,19 @@ pub struct Found {
     pub observed: Observed,
 }
 
+/// What a node holds, as it is found there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Guests of which anything is there.
+    pub guests: Vec<Found>,
+    /// Guests that have a disk.
+    pub disks: Vec<GuestId>,
+    /// Ports that have a tap; `None`: guests of this driver have no taps.
+    pub taps: Option<Vec<PortId>>,
+    /// Networks that are made.
+    pub networks: Vec<NetworkId>,
+}
+
 /// Why a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopCause {

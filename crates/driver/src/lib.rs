@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use guest::{Found, GuestId, GuestSpec, ImageFormat, ImageRef, Nic, Observed, Run, StopCause};
+pub use guest::{Found, GuestId, GuestSpec, ImageFormat, ImageRef, Nic, Observed, Run, Stock, StopCause};
 pub use network::{
     Direction, Documents, GroupId, GroupState, NetworkId, NetworkSpec, NetworkState, PortId, PortState, Protocol,
     Remote, Rule, Subnet,
@@ -71,6 +71,9 @@ pub trait Driver: Send + Sync {
 
     /// Everything of this driver that exists on the node: running guests, and what is left of others.
     async fn find(&self) -> Result<Vec<Found>, DriverError>;
+
+    /// Everything on the node that costs something, from what is there and not from any record of it: for audits.
+    async fn take_stock(&self) -> Result<Stock, DriverError>;
 
     /// Tells `watcher` from now on about guests that end by themselves, including those found running.
     fn watch(&self, watcher: Arc<dyn Watcher>);

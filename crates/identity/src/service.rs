@@ -35,8 +35,9 @@ pub struct Identity {
     pub(crate) hanging_on_users: &'static [HangingOnUser],
 }
 
-/// The keys of what somebody else keeps for a user, and that is to go with it.
-pub type HangingOnUser = fn(&Reader<'_>, &UserId) -> Vec<Key>;
+/// Removes some of what somebody else keeps for a user, in a transaction of at most so many operations; `None`: nothing is
+/// left. Whoever keeps it knows what it is counted by.
+pub type HangingOnUser = fn(&Reader<'_>, &UserId, usize) -> Option<Txn>;
 
 /// Decides on the newest state and commits: all that a change needs, without what serves logins.
 pub(crate) struct Changes {

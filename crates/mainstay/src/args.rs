@@ -34,6 +34,8 @@ pub enum Command {
     Node(Nodes),
     /// The keys that sign tokens.
     Keys(Keys),
+    /// Whether everything that is limited is held by somebody, and nodes hold what the records say. Succeeds if so.
+    Audit(Audit),
     /// The path of a request through every process.
     Trace(Trace),
 }
@@ -243,6 +245,15 @@ impl From<KeysQuestion> for Question {
             KeysQuestion::Rotate { void_tokens } => Question::RotateKeys { void_tokens },
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Audit {
+    #[command(flatten)]
+    pub ask: Ask,
+    /// The same as `--output json`.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

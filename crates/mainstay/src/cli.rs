@@ -16,7 +16,7 @@ use telemetry::{Cx, Ring};
 use tonic::Code;
 use world::os::OsHost;
 
-use crate::args::{Ask, Output};
+use crate::args::{Ask, Audit, Output};
 use crate::home::Home;
 
 /// How long an answer is waited for.
@@ -32,19 +32,33 @@ pub enum Question {
     Nodes,
     RotateKeys { void_tokens: bool },
     Trace(String),
+    Audit,
 }
 
 /// Asks and prints.
 pub fn run(ask: &Ask, question: Question) -> anyhow::Result<()> {
+    asked(ask, ask.output, question).map(drop)
+}
+
+/// Holds an audit and prints what it found; `true`: nothing, and every node was compared.
+pub fn audit(args: &Audit) -> anyhow::Result<bool> {
+    let output = if args.json { Output::Json } else { args.ask.output };
+    let value = asked(&args.ask, output, Question::Audit)?;
+    let empty = |field: &str| value[field].as_array().is_some_and(Vec::is_empty);
+    Ok(empty("findings") && empty("silent"))
+}
+
+/// Asks and prints; the answer as a value.
+fn asked(ask: &Ask, output: Output, question: Question) -> anyhow::Result<Value> {
     let dir = ask.home.as_deref().context("which cell? give --home DIR or set MAINSTAY_HOME")?;
     let home = Home::open(dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (text, value) = runtime.block_on(answer(&home, question))?;
-    match ask.output {
+    match output {
         Output::Table => print!("{text}"),
         Output::Json => println!("{}", serde_json::to_string_pretty(&value)?),
     }
-    Ok(())
+    Ok(value)
 }
 
 async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Value)> {
@@ -76,6 +90,10 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
         Question::Nodes => {
             let nodes = client.list_nodes(wire::ListNodesRequest {}).await.map_err(failed)?.into_inner().nodes;
             (table::nodes(&nodes), Value::Array(nodes.iter().map(node_json).collect()))
+        }
+        Question::Audit => {
+            let found = client.audit(wire::AuditRequest {}).await.map_err(failed)?.into_inner();
+            (table::audit(&found), audit_json(&found))
         }
         Question::RotateKeys { void_tokens } => {
             let request = wire::RotateTokenKeysRequest { void_tokens };
@@ -156,6 +174,19 @@ fn shown_json(shown: &wire::ShowWorkResponse) -> Value {
     };
     let journal: Vec<Value> = shown.journal.iter().map(line).collect();
     json!({ "work": shown.work.as_ref().map(work_json), "journal": journal })
+}
+
+fn audit_json(found: &wire::AuditResponse) -> Value {
+    let finding = |finding: &wire::Finding| {
+        json!({ "kind": finding.kind, "about": finding.about, "text": finding.text, "behind": finding.behind,
+                "next": finding.next })
+    };
+    let silent = |silent: &wire::SilentNode| json!({ "node": silent.node, "reason": silent.reason });
+    json!({
+        "revision": found.revision, "accounts": found.accounts, "entries": found.entries, "compared": found.compared,
+        "silent": found.silent.iter().map(silent).collect::<Vec<_>>(),
+        "findings": found.findings.iter().map(finding).collect::<Vec<_>>(), "under_way": found.under_way,
+    })
 }
 
 fn rotated_json(rotated: &wire::RotateTokenKeysResponse) -> Value {

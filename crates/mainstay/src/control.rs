@@ -322,7 +322,7 @@ async fn start_api(
     let address = listener.local_addr()?;
     let public_url = format!("https://{address}");
     let passwords = Passwords::start(PASSWORD_THREADS)?;
-    let identity = Identity::with(world, Arc::clone(view), passwords, &[servers::keypair::keys_of_user]);
+    let identity = Identity::with(world, Arc::clone(view), passwords, &[servers::keypair::remove_of_user]);
     seed::seed(process, &identity, networks, &images, &public_url).await?;
 
     let platform = Platform {

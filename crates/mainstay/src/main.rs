@@ -35,11 +35,18 @@ fn main() -> ExitCode {
         Command::Status(ask) => cli::run(&ask, cli::Question::Status),
         Command::Work(work) => cli::run(&work.ask, work.question.into()),
         Command::Node(node) => cli::run(&node.ask, cli::Question::Nodes),
+        Command::Audit(audit) => return exit(cli::audit(&audit)),
         Command::Keys(keys) => cli::run(&keys.ask, keys.question.into()),
         Command::Trace(trace) => cli::run(&trace.ask, cli::Question::Trace(trace.subject)),
     };
+    exit(ended.map(|()| true))
+}
+
+/// Success if all was well; what went wrong is said.
+fn exit(ended: anyhow::Result<bool>) -> ExitCode {
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("mainstay: {}", chain(&error));
             ExitCode::FAILURE

@@ -1,5 +1,6 @@
-//! What operators ask a cell: status, works, nodes, traces. Served by coordinators.
+//! What operators ask a cell: status, works, nodes, traces, audits. Served by coordinators.
 
+mod audit;
 mod nodes;
 mod status;
 mod trace;
@@ -152,6 +153,10 @@ impl OperatorService for Operator {
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
         let nodes = self.0.view.read(|reader| nodes::all(&self.0, reader)).await.map_err(unavailable)?;
         Ok(Response::new(wire::ListNodesResponse { nodes }))
+    }
+
+    async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
+        audit::hold(&self.0).await.map(Response::new)
     }
 
     async fn get_trace(

@@ -18,19 +18,26 @@ use store::{Index, Key, Record};
 use crate::model::{Holder, Network, Port, Remote, Router, SecurityGroup, Subnet};
 use crate::name::{GroupId, Mac, NetworkId, ProjectId, RouterId, RuleId, SubnetId};
 
+/// All claims of addresses begin with this.
+pub const ADDRESSES: &str = "addr/";
+/// All claims of hardware addresses begin with this.
+pub const MACS: &str = "mac/";
+/// All counters of ports on networks begin with this.
+pub const NETWORK_USES: &str = "net-use/";
+
 /// The claim of an address.
 pub fn address(subnet: SubnetId, address: IpAddr) -> Key {
-    Key::from(format!("addr/{subnet}/{address}"))
+    Key::from(format!("{ADDRESSES}{subnet}/{address}"))
 }
 
 /// The claim of a hardware address.
 pub fn mac(network: NetworkId, mac: Mac) -> Key {
-    Key::from(format!("mac/{network}/{mac}"))
+    Key::from(format!("{MACS}{network}/{mac}"))
 }
 
 /// The number of ports on a network. Each change of any of its ports' addresses moves its revision.
 pub fn network_use(network: NetworkId) -> Key {
-    Key::from(format!("net-use/{network}"))
+    Key::from(format!("{NETWORK_USES}{network}"))
 }
 
 /// Which group is a project's default.

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use ipnet::IpNet;
-use store::{Record, Revision};
+use store::{Key, Record, Revision};
 
 use crate::address;
 use crate::error::{Kind, NetError};
 use crate::keys::{self, PortTerm};
 use crate::model::{AllowedPair, FixedIp, Holder, Network, Port, SecurityGroup, Standard, Subnet};
-use crate::name::{GroupId, Mac, NetworkId, PortId, ProjectId};
+use crate::name::{GroupId, Mac, NetworkId, PortId, ProjectId, SubnetId};
 use crate::plan::{self, Plan};
 use crate::quota::{self, Resource};
 use wanted::Wanted;
@@ -211,6 +211,15 @@ fn claim_addresses(plan: &mut Plan<'_>, port: &Port, subnets: &[(Subnet, Revisio
             plan.txn.create(keys::address(fixed.subnet, fixed.address), owner_mark(port.id));
         }
     }
+}
+
+/// The keys that a port holds while it exists: its hardware address, and each address of it that was chosen.
+pub fn held_keys<'a>(port: &Port, subnet: impl Fn(SubnetId) -> Option<&'a Subnet>) -> Vec<Key> {
+    let derived =
+        |fixed: &FixedIp| subnet(fixed.subnet).is_some_and(|subnet| is_derived(subnet, port.mac, fixed.address));
+    let chosen = port.fixed_ips.iter().filter(|fixed| !derived(fixed));
+    let addresses = chosen.map(|fixed| keys::address(fixed.subnet, fixed.address));
+    std::iter::once(keys::mac(port.network, port.mac)).chain(addresses).collect()
 }
 
 /// Whether the address needs no claim because it follows from the hardware address.

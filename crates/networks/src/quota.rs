@@ -69,7 +69,8 @@ impl Resource {
         Key::from(format!("quota-use/{project}/{}", self.name()))
     }
 
-    pub(crate) fn of_use_key(key: &Key) -> Option<Resource> {
+    /// What a counter of [`Resource::use_key`] counts.
+    pub fn of_use_key(key: &Key) -> Option<Resource> {
         let text = key.to_text();
         text.strip_prefix("quota-use/")?.rsplit_once('/').and_then(|(_, name)| Resource::named(name))
     }

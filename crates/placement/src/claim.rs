@@ -3,24 +3,44 @@
 //! A claim raises one counter per class within the provider's capacity, and writes the record that says who holds it,
 //! in one transaction with whatever else the manifest takes. The inventory that the limit was read from is a
 //! precondition: a provider that shrinks meanwhile is looked at again.
+//!
+//! A counter moves only when something is taken or returned. Between the two a claim changes hands: it is taken by a work,
+//! handed over to the consumer that the work has built, and handed to the work that takes the consumer apart.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use proto::placement::state::v1 as stored;
 use store::{DecodeError, Reader, Record, Txn};
 
 use crate::provider::{self, Provider, ProviderId, ResourceClass, used_key};
 
 ids::uuid_id! {
-    /// Who holds a claim: a server.
+    /// What a claim is taken for: a server.
     pub struct ConsumerId;
 }
 
-/// What a consumer holds.
+ids::uuid_id! {
+    /// A work that holds a claim; the same bits name it where works are kept.
+    pub struct TakerId;
+}
+
+/// In whose account a claim stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A work has taken it, or has got it back, and is not done with it: claimed.
+    Work(TakerId),
+    /// The consumer, until somebody takes it apart: allocated.
+    Consumer,
+}
+
+/// What is taken of a provider for a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Who holds it.
+    /// For whom.
     pub consumer: ConsumerId,
+    /// Who holds it now.
+    pub holder: Holder,
     /// Of whom.
     pub provider: ProviderId,
     /// How much.
@@ -46,12 +66,21 @@ impl Record for Claim {
             resources: self.resources.clone(),
             project: self.project.clone(),
             user: self.user.clone(),
+            work: match &self.holder {
+                Holder::Work(work) => provider::bytes(work.as_uuid()),
+                Holder::Consumer => Bytes::new(),
+            },
         }
     }
 
     fn from_stored(stored: stored::Claim) -> Result<Claim, String> {
         Ok(Claim {
             consumer: ConsumerId::from_uuid(provider::uuid(&stored.consumer)?),
+            // Claims that were written before works were named count as handed over: nearly all of them are.
+            holder: match stored.work.is_empty() {
+                true => Holder::Consumer,
+                false => Holder::Work(TakerId::from_uuid(provider::uuid(&stored.work)?)),
+            },
             provider: ProviderId::from_uuid(provider::uuid(&stored.provider)?),
             resources: stored.resources,
             project: stored.project,
@@ -105,7 +134,23 @@ pub fn take(reader: &Reader<'_>, claim: &Claim, txn: &mut Txn) -> Result<(), Cla
     Ok(())
 }
 
-/// Adds to `txn` that whatever `consumer` holds is returned. Returns the claim, or nothing if it holds none.
+/// Adds to `txn` that what is taken for `consumer` changes hands; no counter moves. Returns the claim as it was, or nothing
+/// if nothing is taken.
+///
+/// # Errors
+/// If the claim cannot be read.
+pub fn hand_over(
+    reader: &Reader<'_>,
+    consumer: ConsumerId,
+    to: Holder,
+    txn: &mut Txn,
+) -> Result<Option<Claim>, DecodeError> {
+    let Some((claim, revision)) = reader.get::<Claim>(&consumer)? else { return Ok(None) };
+    txn.replace(claim.key(), revision, Claim { holder: to, ..claim.clone() }.encode());
+    Ok(Some(claim))
+}
+
+/// Adds to `txn` that whatever is taken for `consumer` is returned. Returns the claim, or nothing if there is none.
 pub fn release(reader: &Reader<'_>, consumer: ConsumerId, txn: &mut Txn) -> Result<Option<Claim>, DecodeError> {
     let Some((claim, revision)) = reader.get::<Claim>(&consumer)? else { return Ok(None) };
     txn.remove(claim.key(), revision);
@@ -117,4 +162,27 @@ pub fn release(reader: &Reader<'_>, consumer: ConsumerId, txn: &mut Txn) -> Resu
 
 fn delta(amount: u64) -> i64 {
     i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_names_its_holder_and_one_from_before_is_its_consumers() {
+        let uuid = ids::uuid::Uuid::from_u128;
+        let claim = |holder| Claim {
+            consumer: ConsumerId::from_uuid(uuid(1)),
+            holder,
+            provider: ProviderId::from_uuid(uuid(2)),
+            resources: BTreeMap::from([(provider::VCPU.to_owned(), 2)]),
+            project: "p".into(),
+            user: "u".into(),
+        };
+        for holder in [Holder::Work(TakerId::from_uuid(uuid(3))), Holder::Consumer] {
+            assert_eq!(Claim::decode(&claim(holder).encode()), Ok(claim(holder)));
+        }
+        let before = stored::Claim { work: Bytes::new(), ..claim(Holder::Consumer).to_stored() };
+        assert_eq!(Claim::from_stored(before).map(|claim| claim.holder), Ok(Holder::Consumer));
+    }
 }

@@ -10,5 +10,5 @@ pub mod claim;
 pub mod provider;
 pub mod quota;
 
-pub use claim::{Claim, ClaimError, ConsumerId};
+pub use claim::{Claim, ClaimError, ConsumerId, Holder, TakerId};
 pub use provider::{Inventory, Node, Provider, ProviderId, ResourceClass};

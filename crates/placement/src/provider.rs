@@ -70,9 +70,12 @@ pub struct Provider {
     pub traits: Vec<String>,
 }
 
+/// All counters of claimed capacity begin with this.
+pub const USED: &str = "p/used/";
+
 /// The counter of what is claimed of `class` at `provider`.
 pub fn used_key(provider: ProviderId, class: &str) -> Key {
-    Key::from(format!("p/used/{provider}/{class}"))
+    Key::from(format!("{USED}{provider}/{class}"))
 }
 
 pub(crate) fn uuid(bytes: &Bytes) -> Result<Uuid, String> {

@@ -20,6 +20,7 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.agent.v1.AgentService/ApplyNetworks", &[Role::Coordinator]),
     rule("/mainstay.agent.v1.AgentService/ReadConsole", &[Role::Coordinator]),
     rule("/mainstay.agent.v1.AgentService/ListGuests", &[Role::Coordinator, Role::Operator]),
+    rule("/mainstay.agent.v1.AgentService/TakeStock", &[Role::Coordinator]),
     rule("/mainstay.coordinator.v1.NodesService/Attend", &[Role::Agent]),
     rule("/mainstay.coordinator.v1.NodesService/Report", &[Role::Agent]),
     rule("/mainstay.coordinator.v1.ServersService/ReadConsole", &[Role::Api]),
@@ -41,6 +42,7 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.operator.v1.OperatorService/RotateTokenKeys", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/ListNodes", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/GetTrace", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/Audit", &[Role::Operator]),
 ];
 
 /// Whether `role` may call `method`.

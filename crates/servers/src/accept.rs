@@ -18,13 +18,15 @@ pub use create::{NewServer, Wanted};
 
 use crate::action::Action;
 use crate::group::ServerGroup;
-use crate::server::{Card, Server, ServerId, Task, VmState};
+use crate::server::{Server, ServerId, Task, VmState};
 use crate::workflow::{BOOT, DELETE, POWER, SNAPSHOT, VERSION};
 
 /// How often a decision is made anew when others keep changing what it rests on.
 const DECISIONS_MAX: usize = 20;
 /// Wait before an unknown commit is sent again.
 const RESEND_PAUSE: Duration = Duration::from_millis(20);
+/// The quota that counts, for each server group, its members.
+pub const GROUP_MEMBERS: &str = "server_group_members";
 /// The budget of a work that is never given up.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -433,25 +435,20 @@ fn note_action(cx: &Cx, caller: &Caller, server: &Server, action: &str, txn: &mu
 
 /// Adds to `txn` that the quota of `server` is returned.
 pub(crate) fn refund(server: &Server, txn: &mut Txn) {
-    let project = server.project.as_str();
-    quota::refund(project, "instances", 1, txn);
-    quota::refund(project, "cores", u64::from(server.flavor.vcpus), txn);
-    quota::refund(project, "ram", server.flavor.ram_mib, txn);
-    if let Some(group) = server.group.as_deref().filter(|_| server.counted_in_group) {
-        quota::refund(group, "server_group_members", 1, txn);
+    for (resource, amount) in server.charges() {
+        quota::refund(server.project.as_str(), resource, amount, txn);
+    }
+    if let Some(group) = server.counting_group() {
+        quota::refund(group, GROUP_MEMBERS, 1, txn);
     }
 }
 
 /// Adds to `txn` that the quota of ports that were to be made for `server`, and were not, is returned.
 pub(crate) fn refund_ports(server: &Server, txn: &mut Txn) {
-    let made = made_ports(&server.cards);
+    let made = server.made_ports();
     if made > 0 {
         txn.merge(networks::return_ports(&server.project, made));
     }
-}
-
-fn made_ports(cards: &[Card]) -> u64 {
-    cards.iter().filter(|card| matches!(card, Card::Network { .. })).count() as u64
 }
 
 /// The policy of a server group.

@@ -61,7 +61,8 @@ pub enum AggregateChange {
     Metadata(BTreeMap<String, Option<String>>),
 }
 
-fn made_key() -> Key {
+/// The counter that numbers aggregates: a sequence, of which nothing is ever returned.
+pub fn made_key() -> Key {
     Key::from("srv/aggregates-made".to_owned())
 }
 

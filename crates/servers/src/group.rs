@@ -29,6 +29,8 @@ pub struct ServerGroup {
     pub max_per_host: u32,
 }
 
+/// The quota of server groups, of a project.
+pub const SERVER_GROUPS: &str = "server_groups";
 /// Policies that the scheduler knows.
 pub const POLICIES: [&str; 4] = ["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"];
 
@@ -63,7 +65,7 @@ impl Servers {
             max_per_host: 0,
         };
         self.decide(cx, |reader, txn| {
-            quota::in_force(reader, group.project.as_str())?.charge("server_groups", 1, txn);
+            quota::in_force(reader, group.project.as_str())?.charge(SERVER_GROUPS, 1, txn);
             txn.create(group.key(), group.encode());
             Ok(())
         })
@@ -77,7 +79,7 @@ impl Servers {
             let (group, revision) = visible(reader, caller, id)?;
             crate::accept::permit_in(caller, &group.project)?;
             txn.remove(group.key(), revision);
-            quota::refund(group.project.as_str(), "server_groups", 1, txn);
+            quota::refund(group.project.as_str(), SERVER_GROUPS, 1, txn);
             Ok(())
         })
         .await

@@ -4,11 +4,16 @@ mod openssh;
 
 use identity::UserId;
 use placement::quota;
-use store::{Key, KeyRange, Reader, Record, Revision};
+use store::{KeyRange, Reader, Record, Revision, Txn};
 use telemetry::Cx;
 use world::Wall;
 
 use crate::accept::{AcceptError, Servers};
+
+/// The quota of key pairs, of a user.
+pub const KEY_PAIRS: &str = "key_pairs";
+/// What a removal of key pairs needs beside one operation for each: counter and limits, with their preconditions.
+const OPERATIONS_BESIDE: usize = 4;
 
 /// A key pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +64,33 @@ pub fn of_user(reader: &Reader<'_>, user: &UserId) -> Result<Vec<KeyPair>, Accep
     Ok(pairs)
 }
 
-/// All that is kept for `user`: its key pairs, and what is counted and allowed of them. For whoever removes the user.
-pub fn keys_of_user(reader: &Reader<'_>, user: &UserId) -> Vec<Key> {
+/// Removes key pairs of `user`, and behind the last one what is counted and allowed of them, in a transaction of at most
+/// `room` operations; `None`: nothing is left. For whoever removes the user.
+pub fn remove_of_user(reader: &Reader<'_>, user: &UserId, room: usize) -> Option<Txn> {
     let prefix = format!("{}{user}/", KeyPair::TABLE);
-    let pairs = reader.range(KeyRange::prefix(prefix.as_bytes())).map(|(key, _)| key.clone());
-    let beside = [quota::used_key(user.as_str(), "key_pairs"), quota::Limits::key_of(user)];
-    pairs.chain(beside.into_iter().filter(|key| reader.entry(key).is_some())).collect()
+    let pairs: Vec<_> = reader.range(KeyRange::prefix(prefix.as_bytes())).collect();
+    let (counter, limits) = (quota::used_key(user.as_str(), KEY_PAIRS), quota::Limits::key_of(user));
+    let mut txn = Txn::new();
+    // Whoever makes or removes a pair meanwhile moves the counter.
+    if let Some(entry) = reader.entry(&counter) {
+        txn.unchanged(counter.clone(), entry.modified);
+    }
+    let last = pairs.len() + OPERATIONS_BESIDE <= room;
+    let gone = if last { pairs.len() } else { room.saturating_sub(OPERATIONS_BESIDE) };
+    for (key, _) in &pairs[..gone] {
+        txn.delete((*key).clone());
+    }
+    if last {
+        if reader.entry(&counter).is_some() {
+            txn.delete(counter);
+        }
+        if let Some(entry) = reader.entry(&limits) {
+            txn.remove(limits, entry.modified);
+        }
+    } else {
+        quota::refund(user.as_str(), KEY_PAIRS, gone as u64, &mut txn);
+    }
+    (!txn.ops.is_empty()).then_some(txn)
 }
 
 impl Servers {
@@ -103,7 +129,7 @@ impl Servers {
             if reader.entry(&pair.key()).is_some() {
                 return Err(AcceptError::Conflict(format!("Key pair '{}' already exists.", pair.name)));
             }
-            quota::in_force(reader, pair.user.as_str())?.charge("key_pairs", 1, txn);
+            quota::in_force(reader, pair.user.as_str())?.charge(KEY_PAIRS, 1, txn);
             txn.create(pair.key(), pair.encode());
             Ok(())
         })
@@ -115,7 +141,7 @@ impl Servers {
         self.decide(cx, |reader, txn| {
             let (pair, revision) = required(reader, user, name)?;
             txn.remove(pair.key(), revision);
-            quota::refund(user.as_str(), "key_pairs", 1, txn);
+            quota::refund(user.as_str(), KEY_PAIRS, 1, txn);
             Ok(())
         })
         .await

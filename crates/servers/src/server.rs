@@ -263,6 +263,21 @@ impl Server {
         }
     }
 
+    /// What its project is charged for it, ports aside: (resource, amount).
+    pub fn charges(&self) -> [(&'static str, u64); 3] {
+        [("instances", 1), ("cores", u64::from(self.flavor.vcpus)), ("ram", self.flavor.ram_mib)]
+    }
+
+    /// The server group that counts it among its members.
+    pub fn counting_group(&self) -> Option<&str> {
+        self.group.as_deref().filter(|_| self.counted_in_group)
+    }
+
+    /// How many ports are made for it. Their quota is charged from the commit that accepts it, before they are there.
+    pub fn made_ports(&self) -> u64 {
+        self.cards.iter().filter(|card| matches!(card, Card::Network { .. })).count() as u64
+    }
+
     /// What it takes from its node.
     pub fn resources(&self) -> BTreeMap<String, u64> {
         let disk = self.flavor.disk_gib + self.flavor.ephemeral_gib + self.flavor.swap_mib.div_ceil(1024);

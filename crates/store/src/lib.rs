@@ -26,4 +26,4 @@ pub use port::{
     Value, Watch, WatchError,
 };
 pub use table::{DecodeError, Record};
-pub use view::{Index, Reader, View};
+pub use view::{Index, Reader, State, View};

@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use world::World;
 
-use crate::port::{Entry, Key, KeyRange, ReadError, Revision, Store, WatchError};
+use crate::port::{Batch, Entry, Key, KeyRange, ReadError, Revision, Store, WatchError};
 use crate::table::{DecodeError, Record};
 
 /// Wait before the store is asked again after a failure.
@@ -27,6 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A way to find records of one table by something other than their key.
+#[derive(Clone, Copy)]
 pub struct Index {
     /// Its name, unique within a view.
     pub name: &'static str,
@@ -43,36 +44,84 @@ impl Index {
     }
 }
 
-#[derive(Default)]
-struct Inner {
+/// All entries at one revision, with their indexes: what a view shows, for whoever has the entries by other means.
+pub struct State {
+    indexes: Arc<[Index]>,
     revision: Revision,
     entries: BTreeMap<Key, Entry>,
     /// (index, term, key), so that all keys of a term stand side by side.
     postings: BTreeSet<(&'static str, String, Key)>,
 }
 
+impl State {
+    /// The state before the first commit.
+    pub fn new(indexes: Vec<Index>) -> State {
+        State::empty(indexes.into(), Revision::ZERO)
+    }
+
+    fn empty(indexes: Arc<[Index]>, revision: Revision) -> State {
+        State { indexes, revision, entries: BTreeMap::new(), postings: BTreeSet::new() }
+    }
+
+    /// Goes on to the state after `batch`, which is the next one.
+    pub fn apply(&mut self, batch: &Batch) {
+        for event in &batch.events {
+            self.place(event.key.clone(), event.entry.clone());
+        }
+        self.revision = batch.revision;
+    }
+
+    /// Runs `read` on this state.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> T {
+        read(&Reader { state: self })
+    }
+
+    fn place(&mut self, key: Key, entry: Option<Entry>) {
+        let before = self.entries.get(&key).and_then(Entry::record);
+        let after = entry.as_ref().and_then(Entry::record);
+        for index in self.indexes.iter().filter(|index| key.as_bytes().starts_with(index.table.as_bytes())) {
+            let old = before.map_or_else(Vec::new, |old| (index.terms)(&key, old));
+            let new = after.map_or_else(Vec::new, |new| (index.terms)(&key, new));
+            if old == new {
+                continue;
+            }
+            for term in old {
+                self.postings.remove(&(index.name, term, key.clone()));
+            }
+            for term in new {
+                self.postings.insert((index.name, term, key.clone()));
+            }
+        }
+        match entry {
+            Some(entry) => self.entries.insert(key, entry),
+            None => self.entries.remove(&key),
+        };
+    }
+}
+
 /// The view. Share it in an [`Arc`].
 pub struct View {
     world: World,
     store: Arc<dyn Store>,
-    indexes: Vec<Index>,
-    inner: RwLock<Inner>,
+    indexes: Arc<[Index]>,
+    inner: RwLock<State>,
     advanced: Notify,
 }
 
 /// One state of the view: everything that is read through it belongs together.
 pub struct Reader<'a> {
-    inner: &'a Inner,
+    state: &'a State,
 }
 
 impl View {
     /// Lists everything, then follows the store as long as somebody holds the view. Returns when the view is complete.
     pub async fn open(world: &World, store: Arc<dyn Store>, indexes: Vec<Index>) -> Result<Arc<View>, ReadError> {
+        let indexes: Arc<[Index]> = indexes.into();
         let view = Arc::new(View {
             world: world.clone(),
             store,
+            inner: RwLock::new(State::empty(Arc::clone(&indexes), Revision::ZERO)),
             indexes,
-            inner: RwLock::new(Inner::default()),
             advanced: Notify::new(),
         });
         view.list().await?;
@@ -92,7 +141,7 @@ impl View {
     /// `read` runs under the view's lock, here and in [`View::read`]: it must be short, and must not look at the view again
     /// but through its [`Reader`], or it may wait for itself.
     pub fn peek<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> T {
-        read(&Reader { inner: &self.inner.read() })
+        self.inner.read().read(read)
     }
 
     /// The newest revision that the view has applied.
@@ -140,14 +189,14 @@ impl View {
 
     async fn list(&self) -> Result<(), ReadError> {
         let mut snapshot = self.store.snapshot().await?;
-        let mut fresh = Inner { revision: snapshot.revision(), ..Inner::default() };
+        let mut fresh = State::empty(Arc::clone(&self.indexes), snapshot.revision());
         loop {
             let page = snapshot.next().await?;
             if page.is_empty() {
                 break;
             }
             for (key, entry) in page {
-                self.place(&mut fresh, key, Some(entry));
+                fresh.place(key, Some(entry));
             }
         }
         // What the view held is freed after the lock is: that takes a while.
@@ -156,38 +205,11 @@ impl View {
         Ok(())
     }
 
-    fn apply(&self, batches: &[Arc<crate::port::Batch>]) {
+    fn apply(&self, batches: &[Arc<Batch>]) {
         let mut inner = self.inner.write();
-        for batch in batches {
-            for event in &batch.events {
-                self.place(&mut inner, event.key.clone(), event.entry.clone());
-            }
-            inner.revision = batch.revision;
-        }
+        batches.iter().for_each(|batch| inner.apply(batch));
         drop(inner);
         self.advanced.notify_waiters();
-    }
-
-    fn place(&self, inner: &mut Inner, key: Key, entry: Option<Entry>) {
-        let before = inner.entries.get(&key).and_then(Entry::record);
-        let after = entry.as_ref().and_then(Entry::record);
-        for index in self.indexes.iter().filter(|index| key.as_bytes().starts_with(index.table.as_bytes())) {
-            let old = before.map_or_else(Vec::new, |old| (index.terms)(&key, old));
-            let new = after.map_or_else(Vec::new, |new| (index.terms)(&key, new));
-            if old == new {
-                continue;
-            }
-            for term in old {
-                inner.postings.remove(&(index.name, term, key.clone()));
-            }
-            for term in new {
-                inner.postings.insert((index.name, term, key.clone()));
-            }
-        }
-        match entry {
-            Some(entry) => inner.entries.insert(key, entry),
-            None => inner.entries.remove(&key),
-        };
     }
 }
 
@@ -229,12 +251,12 @@ async fn follow_once(view: &Weak<View>) -> Option<(World, bool)> {
 impl Reader<'_> {
     /// The state's revision.
     pub fn revision(&self) -> Revision {
-        self.inner.revision
+        self.state.revision
     }
 
     /// The entry of `key`.
     pub fn entry(&self, key: &Key) -> Option<&Entry> {
-        self.inner.entries.get(key)
+        self.state.entries.get(key)
     }
 
     /// The number of a counter; zero if nobody has moved it yet.
@@ -252,7 +274,7 @@ impl Reader<'_> {
         // A range that ends before it starts is empty; BTreeMap would panic.
         let end = range.end.map(|end| end.max(range.start.clone()));
         let end = end.map_or(Bound::Unbounded, Bound::Excluded);
-        self.inner.entries.range((Bound::Included(range.start), end))
+        self.state.entries.range((Bound::Included(range.start), end))
     }
 
     /// All records of a table, in the order of their keys. One that cannot be decoded is an error of its own.
@@ -264,7 +286,7 @@ impl Reader<'_> {
     pub fn keys_by(&self, name: &'static str, term: &str) -> impl Iterator<Item = &Key> {
         let term = term.to_owned();
         let from = (name, term.clone(), Key::new(Bytes::new()));
-        self.inner
+        self.state
             .postings
             .range(from..)
             .take_while(move |(index, there, _)| *index == name && *there == term)
@@ -283,7 +305,7 @@ impl Reader<'_> {
             Some((term, key)) => Bound::Excluded((name, term, key)),
             None => Bound::Included((name, prefix.clone(), Key::new(Bytes::new()))),
         };
-        self.inner
+        self.state
             .postings
             .range((from, Bound::Unbounded))
             .take_while(move |(index, there, _)| *index == name && there.starts_with(&prefix))

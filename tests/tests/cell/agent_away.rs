@@ -35,6 +35,14 @@ fn a_silent_node_keeps_its_claims_and_nothing_else() {
     let amounts = nodes[0]["amounts"].as_array().into_iter().flatten();
     assert!(amounts.clone().count() > 0 && amounts.clone().any(|amount| amount["used"] != 0), "{nodes}");
     assert!(cell.guests().contains_key(&doomed), "the guest runs on: nobody could tell it to end");
+    // What the vanished server held is the delete's: the books balance, but nobody knows what is on the node.
+    let (content, said) = cell.try_audit().expect("it is held without the node");
+    assert!(!content && said["findings"] == Value::Array(Vec::new()), "{said}");
+    assert_eq!(
+        (&said["silent"][0]["node"], &said["compared"]),
+        (&"node-1".into(), &Value::Array(Vec::new())),
+        "{said}"
+    );
 
     signal(agent, Signal::CONT);
     until("the create has ended", Duration::from_secs(60), || {
@@ -47,6 +55,7 @@ fn a_silent_node_keeps_its_claims_and_nothing_else() {
     admin.delete(&format!("/compute/v2.1/servers/{begun}")).is(204);
     admin.vanishes(&begun);
     cell.settles_empty(Duration::from_secs(60));
+    cell.audits_clean(Duration::from_secs(60));
 }
 
 fn about(work: &Value, server: &str) -> bool {

@@ -81,6 +81,7 @@ fn a_storm_of_kills_loses_nothing_and_leaves_nothing() {
         tenants.iter().flat_map(|tenant| tenant.servers().into_iter().map(|s| id(&s))).collect();
     let guests: BTreeSet<String> = cell.guests().into_keys().collect();
     assert!(guests.is_subset(&ids), "guests of no server: {:?}", guests.difference(&ids));
+    cell.audits_clean(SETTLES_WITHIN);
 
     for tenant in &tenants {
         for server in tenant.servers() {
@@ -92,6 +93,7 @@ fn a_storm_of_kills_loses_nothing_and_leaves_nothing() {
         });
     }
     cell.settles_empty(SETTLES_WITHIN);
+    cell.audits_clean(SETTLES_WITHIN);
     cell.stop();
     let after = cell.records();
     assert_eq!(after.held(&[""]), before.held(&[""]), "counters");

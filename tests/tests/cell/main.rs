@@ -1,6 +1,7 @@
 //! Whole cells from outside: real processes of the binary, the fake driver, the public API over HTTPS.
 
 mod agent_away;
+mod audit;
 mod boots_and_deletes;
 mod every_role_apart;
 mod every_route;

@@ -39,4 +39,5 @@ fn members_that_boot_at_once_keep_to_their_groups_policy() {
         }
     }
     cell.settles_empty(Duration::from_secs(20));
+    cell.audits_clean(Duration::from_secs(20));
 }

@@ -61,8 +61,10 @@ fn kills_around_real_guests_lose_nothing_and_leave_nothing() {
     assert_eq!(guests.usages(), [running, 128 * running, running], "what placement counts");
     assert_eq!(guests.limits(), [all, all, 128 * all], "what the quota counts");
     assert_eq!(guests.ports(), active.len(), "ports with their addresses");
+    guests.cell.audits_clean(SETTLES_WITHIN);
     guests.end_empty();
     assert_eq!((guests.usages(), guests.ports()), ([0, 0, 0], 0));
+    guests.cell.audits_clean(SETTLES_WITHIN);
 }
 
 /// Guests that run and to which nothing is being done, with their processes.

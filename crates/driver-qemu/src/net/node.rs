@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use driver::{DriverError, NetworkId, NetworkState, Nic, PortId};
 use node_net::{NetError, NodeNet};
 
-use super::{Card, Net};
+use super::{Card, Net, Plugged};
 use crate::layout::off_thread;
 
 pub(crate) struct NodeNetworks {
@@ -54,5 +54,13 @@ impl Net for NodeNetworks {
 
     async fn unplug(&self, network: NetworkId, port: PortId) -> Result<(), DriverError> {
         self.on("unplug a port", move |node| node.unplug(network, port)).await
+    }
+
+    async fn found(&self) -> Result<Plugged, DriverError> {
+        let found = self.on("look at networks", NodeNet::found).await?;
+        Ok(Plugged {
+            networks: found.iter().map(|network| network.id).collect(),
+            taps: Some(found.into_iter().flat_map(|network| network.taps).collect()),
+        })
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use driver::{DriverError, NetworkId, NetworkState, Nic, PortId};
 use ipnet::IpNet;
 
-use super::{Card, Net};
+use super::{Card, Net, Plugged};
 
 #[derive(Default)]
 pub(crate) struct UserNet {
@@ -51,6 +51,10 @@ impl Net for UserNet {
 
     async fn unplug(&self, _network: NetworkId, _port: PortId) -> Result<(), DriverError> {
         Ok(())
+    }
+
+    async fn found(&self) -> Result<Plugged, DriverError> {
+        Ok(Plugged { networks: self.networks.lock().keys().copied().collect(), taps: None })
     }
 }
 

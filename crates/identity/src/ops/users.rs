@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::index::CREDENTIALS_BY_USER;
 use crate::name::{DomainId, ProjectId, UserId};
 use crate::record::{Actor, ApplicationCredential, Domain, Membership, NameOf, User};
-use crate::service::{Decided, Identity, require};
+use crate::service::{CHANGE_OPERATIONS_MAX, Decided, HangingOnUser, Identity, require};
 
 const KIND: (NameOf, &str) = (NameOf::User, "user");
 
@@ -131,11 +131,25 @@ impl Identity {
             for found in reader.by::<ApplicationCredential>(CREDENTIALS_BY_USER, user.id.as_str()) {
                 keys.extend(super::credentials::keys_of(&found?.0));
             }
-            keys.extend(self.hanging_on_users.iter().flat_map(|others| others(reader, &user.id)));
             Ok(keys)
         };
         let names = |user: &User| vec![NameOf::User.key(user.domain.as_str(), &user.name)];
-        self.remove::<User>(id, |_, _| Ok(()), hanging, names).await
+        self.doom::<User>(id, |_, _| Ok(())).await?;
+        for remove in self.hanging_on_users {
+            let user = id.parse().map_err(|_| Error::not_found("user", id))?;
+            self.remove_beside(&user, *remove).await?;
+        }
+        self.finish::<User>(id, hanging, names).await
+    }
+
+    /// Removes what somebody else keeps for a user, before the user itself: until then its name can be found again.
+    async fn remove_beside(&self, user: &UserId, remove: HangingOnUser) -> Result<(), Error> {
+        let step = |reader: &Reader<'_>| match remove(reader, user, CHANGE_OPERATIONS_MAX) {
+            Some(txn) => Decided::plain(txn, true),
+            None => Decided::nothing(false),
+        };
+        while self.change(step).await? {}
+        Ok(())
     }
 
     pub(crate) async fn hash(&self, password: Option<&str>) -> Result<Option<String>, Error> {

@@ -26,6 +26,34 @@ fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
+/// What an audit found.
+pub(super) fn audit(found: &wire::AuditResponse) -> String {
+    let mut out = format!(
+        "revision {}  accounts {}  entries {}  nodes compared {}\n",
+        found.revision,
+        found.accounts,
+        found.entries,
+        found.compared.len()
+    );
+    for silent in &found.silent {
+        let _infallible = writeln!(out, "{} was not compared: {}", silent.node, silent.reason);
+    }
+    for text in &found.under_way {
+        let _infallible = writeln!(out, "under way: {text}");
+    }
+    for finding in &found.findings {
+        let _infallible = writeln!(out, "\n{}: {}: {}", finding.kind, finding.about, finding.text);
+        finding.behind.iter().for_each(|behind| {
+            let _infallible = writeln!(out, "    behind it: {behind}");
+        });
+        let _infallible = writeln!(out, "    next: {}", finding.next);
+    }
+    if found.findings.is_empty() {
+        out.push_str("nothing was found that does not add up\n");
+    }
+    out
+}
+
 /// The cell's state.
 pub(super) fn status(status: &wire::GetStatusResponse) -> String {
     let mut out = format!(

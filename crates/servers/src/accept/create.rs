@@ -11,7 +11,7 @@ use proto::compute::state::v1::ServerWork;
 use store::{Reader, Record, Txn};
 use telemetry::Cx;
 
-use super::{AcceptError, Servers, made_ports, note_action, project_of};
+use super::{AcceptError, GROUP_MEMBERS, Servers, note_action, project_of};
 use crate::flavor::Flavor;
 use crate::group::ServerGroup;
 use crate::keypair::KeyPair;
@@ -159,7 +159,7 @@ fn suffices(reader: &Reader<'_>, project: &ProjectId, new: &NewServer) -> Result
     let quota = quota::in_force(reader, project.as_str())?;
     let own = project.as_str();
     let mut wanted = vec![(own, "instances", 1), (own, "cores", u64::from(flavor.vcpus)), (own, "ram", flavor.ram_mib)];
-    wanted.extend(new.group.as_deref().map(|group| (group, "server_group_members", 1)));
+    wanted.extend(new.group.as_deref().map(|group| (group, GROUP_MEMBERS, 1)));
     for (holder, resource, each) in wanted {
         let wanted = each.saturating_mul(u64::from(new.min_count));
         let used = crate::limits::used(reader, holder, resource);
@@ -172,13 +172,13 @@ fn suffices(reader: &Reader<'_>, project: &ProjectId, new: &NewServer) -> Result
 
 fn charge(reader: &Reader<'_>, server: &Server, txn: &mut Txn) -> Result<(), AcceptError> {
     let quota = quota::in_force(reader, server.project.as_str())?;
-    quota.charge("instances", 1, txn);
-    quota.charge("cores", u64::from(server.flavor.vcpus), txn);
-    quota.charge("ram", server.flavor.ram_mib, txn);
-    if let Some(group) = &server.group {
-        quota.charge_to(group, "server_group_members", 1, txn);
+    for (resource, amount) in server.charges() {
+        quota.charge(resource, amount, txn);
     }
-    let made = made_ports(&server.cards);
+    if let Some(group) = server.counting_group() {
+        quota.charge_to(group, GROUP_MEMBERS, 1, txn);
+    }
+    let made = server.made_ports();
     if made > 0 {
         txn.merge(networks::claim_ports(reader, &server.project, made)?);
     }

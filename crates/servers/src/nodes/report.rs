@@ -156,6 +156,7 @@ mod tests {
         let provider = Provider { id: node, name: "n1".into(), inventories: BTreeMap::new(), traits: Vec::new() };
         let claim = Claim {
             consumer: id.consumer(),
+            holder: placement::Holder::Consumer,
             provider: node,
             resources: BTreeMap::new(),
             project: "p".into(),

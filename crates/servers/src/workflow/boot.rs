@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Work, Workflow};
-use placement::{Claim as CapacityClaim, ClaimError, Node};
+use placement::{Claim as CapacityClaim, ClaimError, Holder, Node};
 use proto::agent::v1::{Build as BuildOrder, perform_request::Act};
 use proto::compute::state::v1::ServerWorkState;
 use proto::scheduler::v1::scheduler_service_client::SchedulerServiceClient;
@@ -186,6 +186,7 @@ fn manifest(
     let mut txn = Txn::new();
     let claim = CapacityClaim {
         consumer: server.id.consumer(),
+        holder: common::held_by(cx),
         provider: node.provider,
         resources: server.resources(),
         project: server.project.to_string(),
@@ -297,6 +298,11 @@ impl Step<ServerWorkState> for HandOver {
         server.launched = server.launched.or(Some(now));
         let mut txn = Txn::new();
         txn.replace(server.key(), revision, server.encode());
+        let (consumer, to) = (server.id.consumer(), Holder::Consumer);
+        let claim = cx.view.read(|reader| placement::claim::hand_over(reader, consumer, to, &mut txn)).await??;
+        if claim.is_none() {
+            return Err(StepError::fatal("the server has no claim to be handed over"));
+        }
         Ok(Advance::Done(txn))
     }
 
@@ -381,6 +387,7 @@ mod tests {
         let node = Provider { id: provider, name: "n2".into(), inventories: BTreeMap::new(), traits: Vec::new() };
         let claim = CapacityClaim {
             consumer: built.id.consumer(),
+            holder: Holder::Consumer,
             provider,
             resources: BTreeMap::new(),
             project: "p".into(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coordinator::{Outcome, StepCx, StepError, StepTime};
+use placement::{Holder, TakerId};
 use prost::Message;
 use proto::agent::v1 as wire;
 use proto::agent::v1::agent_service_client::AgentServiceClient;
@@ -22,6 +23,11 @@ const ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The server that the work is about.
 pub(super) fn subject(cx: &StepCx) -> Result<ServerId, StepError> {
     cx.subject.parse().map_err(StepError::fatal)
+}
+
+/// This work, as the holder of a claim.
+pub(super) fn held_by(cx: &StepCx) -> Holder {
+    Holder::Work(TakerId::from_uuid(*cx.work.as_uuid()))
 }
 
 /// What was asked.

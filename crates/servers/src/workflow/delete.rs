@@ -1,12 +1,12 @@
 //! Deletes a server. Starts behind its point of no return: it only goes forward.
 //!
 //! `Destroy` (call): the node removes everything of the guest. A node that does not answer does not keep the tenant
-//! waiting: the server disappears and its quota is returned, while claims and addresses stay with the work until the
-//! node has confirmed. `Return` (store): everything that the server held.
+//! waiting: the server disappears and its quota is returned, while claims, addresses and the quota of its ports
+//! stay with the work until the node has confirmed. `Return` (store): everything that the server held.
 
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
-use placement::Claim;
+use placement::{Claim, Holder};
 use proto::agent::v1::perform_request::Act;
 use proto::compute::state::v1::ServerWorkState;
 use store::{Reader, Record, Txn};
@@ -51,7 +51,7 @@ impl Step<ServerWorkState> for Destroy {
             Err(error) => error.to_string(),
         };
         if !state.vanished
-            && let Some(txn) = cx.view.read(|reader| vanish(reader, id)).await??
+            && let Some(txn) = cx.view.read(|reader| vanish(reader, id, common::held_by(cx))).await??
         {
             state.vanished = true;
             return Ok(Advance::Again(txn));
@@ -71,12 +71,13 @@ fn holder(reader: &Reader<'_>, id: ServerId) -> Result<Option<String>, StepError
     Ok(provider.map(|(provider, _)| provider.name))
 }
 
-/// The server disappears for its tenant; `None` if it has already.
-fn vanish(reader: &Reader<'_>, id: ServerId) -> Result<Option<Txn>, StepError> {
+/// The server disappears for its tenant, and what it holds is the work's; `None` if it has already.
+fn vanish(reader: &Reader<'_>, id: ServerId, work: Holder) -> Result<Option<Txn>, StepError> {
     let Some((server, revision)) = reader.get::<Server>(&id)? else { return Ok(None) };
     let mut txn = Txn::new();
     txn.remove(server.key(), revision);
     crate::accept::refund(&server, &mut txn);
+    placement::claim::hand_over(reader, id.consumer(), work, &mut txn)?;
     Ok(Some(txn))
 }
 

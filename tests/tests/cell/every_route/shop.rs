@@ -1,6 +1,7 @@
 //! A cell with one thing of each kind in it, which belongs to the administrator; and one who walks its routes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cell_tests::{Cell, Client, Door, Raw, RawAnswer, Route};
 use identity::record::TokenKey;
@@ -113,6 +114,7 @@ impl Shop {
         let server = self.admin.reaches(&self.things["servers"], "ACTIVE");
         assert_eq!(server["name"], "victim");
         assert_eq!(self.admin.servers().len(), 1);
+        self.cell.audits_clean(Duration::from_secs(60));
     }
 }
 
