@@ -21,7 +21,7 @@ use crate::disk::SimDisk;
 use crate::exec::{Exec, Process};
 use crate::net::Net;
 use crate::rng::Rng;
-use crate::store::{Plant, StoreDisk};
+use crate::store::StoreDisk;
 
 pub use bootstrap::{FLAVOR, IMAGE, PROJECT, caller};
 pub use control::Control;
@@ -136,7 +136,7 @@ fn slow(machine: &FakeMachine) {
 
 impl Cell {
     /// A cell in which nothing runs yet. What ends by itself is told to the receiver.
-    pub fn new(exec: &Exec, size: Size, plant: Option<Plant>) -> (Arc<Cell>, mpsc::UnboundedReceiver<Who>) {
+    pub fn new(exec: &Exec, size: Size) -> (Arc<Cell>, mpsc::UnboundedReceiver<Who>) {
         let (outside_process, outside) = exec.process("outside", &SimDisk::new(exec.seed(), "outside"));
         let machine = FakeMachine::new(&outside);
         slow(&machine);
@@ -148,7 +148,7 @@ impl Cell {
         let (exits, exited) = mpsc::unbounded_channel();
         let cell = Cell {
             net: Net::new(exec, outside_process),
-            store: StoreDisk::new(exec, plant),
+            store: StoreDisk::new(exec),
             machines: Mutex::new(machines.collect()),
             lives: Mutex::default(),
             rng: Mutex::new(Rng::new(exec.seed(), "cell")),

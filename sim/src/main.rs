@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use planted::Bug;
 use sim::run::{self, Report};
-use sim::store::Plant;
 
 /// Lines of the event log that a failure shows.
 const LAST_LINES: usize = 60;
@@ -29,8 +29,8 @@ struct Args {
     #[arg(long)]
     minutes: Option<u64>,
     /// Put a known bug in.
-    #[arg(long, value_enum)]
-    plant: Option<Planted>,
+    #[arg(long, value_parser = bug)]
+    plant: Option<Bug>,
     /// Print every event, and what the product logs.
     #[arg(long)]
     verbose: bool,
@@ -42,10 +42,10 @@ enum Scenario {
     Churn,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Planted {
-    /// The store answers commits before they are durable.
-    ReplyBeforeSync,
+fn bug(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.iter().find(|bug| bug.name() == name).copied();
+    let known = || Bug::ALL.iter().map(|bug| format!("\n  {:<28}  {}", bug.name(), bug.what())).collect::<String>();
+    found.ok_or_else(|| format!("there are{}", known()))
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -113,11 +113,8 @@ fn fresh_seed() -> u64 {
 }
 
 fn one(args: &Args, seed: u64) -> Report {
-    let plant = args.plant.map(|plant| match plant {
-        Planted::ReplyBeforeSync => Plant::ReplyBeforeSync,
-    });
     let report = match args.scenario {
-        Scenario::Churn => run::churn(seed, plant, args.verbose),
+        Scenario::Churn => run::churn(seed, args.plant, args.verbose),
     };
     let counts = report.counts;
     println!(
@@ -146,8 +143,7 @@ fn explain(args: &Args, report: &Report) {
         report.lines[skip..].iter().for_each(|line| println!("{line}"));
     }
     report.complaints.iter().for_each(|complaint| println!("  wrong: {complaint}"));
-    let plant =
-        args.plant.and_then(|plant| plant.to_possible_value()).map(|plant| format!(" --plant {}", plant.get_name()));
+    let plant = args.plant.map(|bug| format!(" --plant {}", bug.name()));
     println!("  again: cargo xtask sim --scenario churn --seed {}{} --verbose", report.seed, plant.unwrap_or_default());
 }
 

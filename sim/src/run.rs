@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use planted::Bug;
+
 use crate::cell::{Cell, Size};
 use crate::churn::{self, Counts};
 use crate::exec::{Exec, Limits};
-use crate::store::Plant;
 
 /// The cell of every run: two machines with two nodes each.
 const SIZE: Size = Size { agents: 2, nodes: 2 };
 /// What a run may take: some ten times what one takes.
 const LIMITS: Limits = Limits { steps: 20_000_000, nanos: 3 * 3600 * 1_000_000_000 };
+
+/// What a run with a planted bug may take: such a run need only be seen not to end, and those that retry for ever are slow.
+const LIMITS_PLANTED: Limits = Limits { steps: 400_000, ..LIMITS };
 
 /// What came of a seed.
 #[derive(Clone, Debug)]
@@ -34,12 +38,14 @@ pub struct Report {
     pub fingerprint: u64,
 }
 
-/// Runs the scenario `churn` with `seed`. `echo`: events are printed as they happen.
-pub fn churn(seed: u64, plant: Option<Plant>, echo: bool) -> Report {
+/// Runs the scenario `churn` with `seed`. `bug`: this one is in the product. `echo`: events are printed as they happen.
+pub fn churn(seed: u64, bug: Option<Bug>, echo: bool) -> Report {
+    let _planted = planted::plant(bug);
     let exec = Exec::new(seed, echo);
-    let (cell, exited) = Cell::new(&exec, SIZE, plant);
+    let (cell, exited) = Cell::new(&exec, SIZE);
+    let limits = if bug.is_some() { LIMITS_PLANTED } else { LIMITS };
     let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
-    let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
+    let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, limits, scenario)));
     let (complaints, counts) = match run {
         Ok(Ok(result)) => result,
         Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),

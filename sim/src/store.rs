@@ -3,8 +3,6 @@
 //! The real engine, committer and core run over it. A group of commits becomes durable after simulated time, and is
 //! answered only then. A crash keeps any prefix of what was under way; a write can be refused, or its outcome be
 //! unknown to the engine, which then ends as it does on a real disk.
-//!
-//! [`Plant::ReplyBeforeSync`] is a deliberate bug: the group is answered at once and becomes durable later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,13 +22,6 @@ const SYNC_US: (u64, u64) = (300, 15_000);
 /// Keys of a commit that the event log names.
 const KEYS_NAMED_MAX: usize = 12;
 
-/// A deliberate bug, to prove that the simulator would find a real one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// Commits are answered before they are durable.
-    ReplyBeforeSync,
-}
-
 struct Inside {
     state: BTreeMap<Key, Entry>,
     revision: Revision,
@@ -44,13 +35,12 @@ struct Inside {
 /// The disk under the store.
 pub struct StoreDisk {
     exec: Exec,
-    plant: Option<Plant>,
     inside: Mutex<Inside>,
 }
 
 impl StoreDisk {
     /// An empty one.
-    pub fn new(exec: &Exec, plant: Option<Plant>) -> Arc<StoreDisk> {
+    pub fn new(exec: &Exec) -> Arc<StoreDisk> {
         let inside = Inside {
             state: BTreeMap::new(),
             revision: Revision::ZERO,
@@ -59,7 +49,7 @@ impl StoreDisk {
             rng: Rng::new(exec.seed(), "store"),
             lost: 0,
         };
-        Arc::new(StoreDisk { exec: exec.clone(), plant, inside: Mutex::new(inside) })
+        Arc::new(StoreDisk { exec: exec.clone(), inside: Mutex::new(inside) })
     }
 
     /// What is on it, and a journal for `process` to go on with.
@@ -158,10 +148,7 @@ impl Journal for SimJournal {
             inside.tail.push_back((at, group.batches().to_vec()));
             at
         };
-        match self.disk.plant {
-            None => exec.sleep(self.process, at - exec.now()).await,
-            Some(Plant::ReplyBeforeSync) => {}
-        }
+        exec.sleep(self.process, at - exec.now()).await;
         self.disk.inside.lock().settle(exec.now());
         group.batches().iter().for_each(|batch| self.note(batch));
         Ok(())

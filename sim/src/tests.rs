@@ -12,7 +12,7 @@ use world::World;
 use crate::disk::SimDisk;
 use crate::exec::{Exec, Limits, Process};
 use crate::run;
-use crate::store::{Plant, StoreDisk};
+use crate::store::StoreDisk;
 
 /// Seeds within which the planted bug must be found.
 const PLANTED_SEEDS: u64 = 8;
@@ -39,8 +39,8 @@ fn nothing_leaks_and_all_work_ends() {
 
 #[test]
 fn replying_before_the_sync_is_found() {
-    let found =
-        (0..PLANTED_SEEDS).any(|seed| !run::churn(seed, Some(Plant::ReplyBeforeSync), false).complaints.is_empty());
+    let found = (0..PLANTED_SEEDS)
+        .any(|seed| !run::churn(seed, Some(planted::Bug::RepliesBeforeTheSync), false).complaints.is_empty());
     assert!(found, "the planted bug survived {PLANTED_SEEDS} seeds");
 }
 
@@ -60,7 +60,7 @@ impl Faults for Switch {
 
 impl Simulated {
     fn open(&self) -> (Engine, Arc<StoreDisk>) {
-        let disk = StoreDisk::new(&self.exec, None);
+        let disk = StoreDisk::new(&self.exec);
         let (core, journal) = disk.open(self.process);
         let (engine, committer) = Engine::new(core, journal);
         self.world.spawn("committer", async move { drop(committer.run().await) });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driver::{DriverError, GuestId, GuestSpec, NetworkId, Observed};
+use planted::Bug;
 
 use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer, seen};
 use crate::doing::{Cause, Stage};
@@ -218,6 +219,9 @@ impl Core {
         match &doing.cause {
             Cause::Order(begun) => {
                 let (work, step) = (begun.work, begun.step);
+                let early =
+                    if planted::is(Bug::RepliesBeforeTheLog) { std::mem::take(&mut doing.tickets) } else { Vec::new() };
+                self.answer(early, &outcome.answer(), out);
                 let ended = Entry::Ended { work, step, guest, outcome, networks_gone: gone };
                 self.append(vec![ended], Then::Ended(guest), out);
             }

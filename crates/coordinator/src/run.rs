@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use planted::Bug;
 use rpc::Peers;
 use store::{CommitError, Key, KeyRange, Record, Revision, Txn, View, WatchError};
 use telemetry::Ring;
@@ -127,7 +128,10 @@ impl Coordinator {
     async fn take_over(self: &Arc<Self>) -> Revision {
         let (works, seen) = self.mine().await;
         for (work, mut revision) in works {
-            let mut taken = Work { epoch: work.epoch.raised(), ..work };
+            let mut taken = Work { epoch: work.epoch.raised(), ..work.clone() };
+            if planted::is(Bug::TakesOverQuietly) {
+                taken.epoch = work.epoch;
+            }
             loop {
                 let mut txn = Txn::new();
                 txn.replace(taken.key(), revision, taken.encode());

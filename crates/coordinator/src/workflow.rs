@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use planted::Bug;
 use prost::Message;
 use rpc::{Peers, Verdict};
 use store::{DecodeError, ReadError, Revision, Txn, View};
@@ -119,6 +120,7 @@ impl From<rpc::Error> for StepError {
         match error.verdict {
             Verdict::No => StepError::refused(error.reason),
             Verdict::NotNow => StepError::Retry { reason: error.reason, unknown: false },
+            Verdict::Unknown if planted::is(Bug::UnknownIsNo) => StepError::refused(error.reason),
             Verdict::Unknown => StepError::Retry { reason: error.reason, unknown: true },
         }
     }
