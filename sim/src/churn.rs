@@ -6,6 +6,7 @@
 mod client;
 mod faults;
 mod oracle;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     for number in 0..CLIENTS {
         world.spawn("client", client::run(Arc::clone(&storm), number));
     }
+    world.spawn("strangers", strangers::run(Arc::clone(&storm)));
     world.spawn("faults", faults::run(Arc::clone(&storm)));
     world.sleep(STORM).await;
     *storm.over.lock() = true;

@@ -17,6 +17,10 @@ use crate::rng::Rng;
 
 /// How long a sync takes, in microseconds: from the least to the most.
 const SYNC_US: (u64, u64) = (200, 20_000);
+/// How long one takes that comes behind somebody else's writes. Whoever goes on before a sync has ended is far ahead then.
+const SLOW_SYNC_US: (u64, u64) = (20_000, 600_000);
+/// One in so many syncs is slow.
+const SLOW_SYNCS: u64 = 16;
 
 #[derive(Default)]
 struct Content {
@@ -90,7 +94,11 @@ impl ProcessDisk {
     }
 
     async fn sync(&self) {
-        let span = self.disk.inside.lock().rng.span_nanos(SYNC_US.0, SYNC_US.1);
+        let span = {
+            let rng = &mut self.disk.inside.lock().rng;
+            let (least, most) = if rng.chance(1, SLOW_SYNCS) { SLOW_SYNC_US } else { SYNC_US };
+            rng.span_nanos(least, most)
+        };
         self.exec.sleep(self.process, span).await;
     }
 }
