@@ -12,12 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use placement::quota;
 use store::engine::Engine;
 use store::memory::Nowhere;
 use store::{KeyRange, Record, View};
 
-use crate::cell::{Cell, Who, indexes};
+use crate::cell::{Cell, PROJECT, Who, indexes};
 use crate::invariants::{self, Scene};
+use crate::linear::quota::Counted;
+use crate::linear::servers::Histories;
 use crate::rng::Rng;
 
 pub use oracle::{Asked, Oracle};
@@ -58,6 +61,10 @@ pub struct Counts {
 pub(crate) struct Storm {
     pub(crate) cell: Arc<Cell>,
     pub(crate) oracle: Mutex<Oracle>,
+    /// What clients saw of each server, and when.
+    pub(crate) histories: Mutex<Histories>,
+    /// What they saw of their project's quota.
+    pub(crate) counted: Mutex<Counted>,
     pub(crate) counts: Mutex<Counts>,
     pub(crate) over: Mutex<bool>,
 }
@@ -83,6 +90,8 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     let storm = Arc::new(Storm {
         cell: Arc::clone(&cell),
         oracle: Mutex::default(),
+        histories: Mutex::default(),
+        counted: Mutex::default(),
         counts: Mutex::default(),
         over: Mutex::new(false),
     });
@@ -175,7 +184,8 @@ fn left(cell: &Cell) -> Vec<String> {
     left
 }
 
-/// Holds the invariants against what is durable, read by somebody who had no part in it.
+/// Holds the invariants against what is durable, read by somebody who had no part in it; and what clients were told against
+/// what one cell would have told them.
 async fn judge(storm: &Storm) -> Vec<String> {
     let cell = &storm.cell;
     let (engine, _no_commits) = Engine::new(cell.store.durable(), Nowhere);
@@ -184,9 +194,15 @@ async fn judge(storm: &Storm) -> Vec<String> {
         Err(error) => return vec![format!("the store cannot be read at the end: {error}")],
     };
     let oracle = storm.oracle.lock();
-    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
-        Ok(scene) => invariants::check(&scene),
-        Err(error) => vec![format!("a record cannot be read at the end: {error}")],
+    view.peek(|reader| {
+        let mut complaints = match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
+            Ok(scene) => invariants::check(&scene),
+            Err(error) => vec![format!("a record cannot be read at the end: {error}")],
+        };
+        complaints.extend(storm.histories.lock().complaints());
+        let limit = quota::in_force(reader, PROJECT).ok().and_then(|limits| limits.limit("instances"));
+        complaints.extend(limit.into_iter().flat_map(|limit| storm.counted.lock().complaints(limit)));
+        complaints
     })
 }
 

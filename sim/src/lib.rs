@@ -7,7 +7,8 @@
 //!   forgets, breaks and comes late.
 //! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
-//! - [`invariants`]: what must then be true; one file each.
+//! - [`invariants`]: what must then be true; one file each. [`linear`]: what clients were told, call by call, must be
+//!   what one cell would have told them.
 //! - [`run`]: one seed from its start to its verdict.
 //!
 //! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.
@@ -17,6 +18,7 @@ pub mod churn;
 pub mod disk;
 pub mod exec;
 pub mod invariants;
+pub mod linear;
 pub mod net;
 pub mod rng;
 pub mod run;
