@@ -9,7 +9,8 @@
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
 //! - [`invariants`]: what must then be true; one file each. [`linear`]: what clients were told, call by call, must be
 //!   what one cell would have told them.
-//! - [`run`]: one seed from its start to its verdict.
+//! - [`run`]: one seed from its start to its verdict. [`mutation`]: bugs that are planted in the product, and who finds
+//!   each.
 //!
 //! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.
 
@@ -19,6 +20,7 @@ pub mod disk;
 pub mod exec;
 pub mod invariants;
 pub mod linear;
+pub mod mutation;
 pub mod net;
 pub mod rng;
 pub mod run;

@@ -28,6 +28,13 @@ impl Core {
     /// The log says that the act of `guest` has begun.
     pub(crate) fn begun(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         self.strangers.remove(&guest);
+        if planted::is(Bug::AnswersWhenBegun)
+            && let Some(doing) = self.doing.get_mut(&guest)
+        {
+            let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
+            let (tickets, answer) = (std::mem::take(&mut doing.tickets), doing.outcome(stood).answer());
+            self.answer(tickets, &answer, out);
+        }
         self.advance(guest, out);
     }
 
@@ -219,9 +226,6 @@ impl Core {
         match &doing.cause {
             Cause::Order(begun) => {
                 let (work, step) = (begun.work, begun.step);
-                let early =
-                    if planted::is(Bug::RepliesBeforeTheLog) { std::mem::take(&mut doing.tickets) } else { Vec::new() };
-                self.answer(early, &outcome.answer(), out);
                 let ended = Entry::Ended { work, step, guest, outcome, networks_gone: gone };
                 self.append(vec![ended], Then::Ended(guest), out);
             }

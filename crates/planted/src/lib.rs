@@ -59,7 +59,7 @@ bugs! {
     JournalsAfterwards "journals-afterwards" "A step's change is one transaction, and the journal entry that tells of it the next."
     AFailureIsClean "a-failure-is-clean" "A step that failed is taken for not done, and is not undone."
     ForgetsWhatItSent "forgets-what-it-sent" "A step that is interrupted is taken for not sent."
-    UndoIsGivenUp "undo-is-given-up" "An undo that keeps failing is taken for done."
+    UndoIsGivenUp "undo-is-given-up" "An undo that fails is taken for done."
     ReturnIsPossible "return-is-possible" "A work that keeps failing behind its point of no return is undone."
     TakesOverQuietly "takes-over-quietly" "A coordinator that takes over works leaves their epochs as they are."
     UnknownIsNo "unknown-is-no" "A call whose outcome is unknown is taken for a refusal: the step fails, and what was claimed is returned."
@@ -75,7 +75,7 @@ bugs! {
     UnknownIsRefused "unknown-is-refused" "A request whose commit has an unknown outcome is answered as in conflict with another."
     // The agent.
     ActsBeforeTheLog "acts-before-the-log" "The agent goes on before what it has logged is durable."
-    RepliesBeforeTheLog "replies-before-the-log" "The agent answers an order before its log knows how it ended."
+    AnswersWhenBegun "answers-when-begun" "The agent answers an order when its log knows that it has begun."
     TakesOvertakenOrders "takes-overtaken-orders" "The agent takes an order although a later step of the same work was begun."
     ForgetsEndedSteps "forgets-ended-steps" "The agent does an order again that it has done before."
     ForgetsWhatFoundNothing "forgets-what-found-nothing" "The agent takes no note of an order to remove what is not there."

@@ -200,3 +200,54 @@ fn a_view_that_does_not_wait_is_found_out_and_one_that_does_is_not() {
     let _planted = planted::plant(Some(Bug::ReadsDoNotWait));
     assert!((0..20).all(|seed| two_views(seed).is_err()));
 }
+
+#[test]
+fn a_server_is_one_server_to_all() {
+    use super::servers::{Histories, Op, Ret};
+
+    let shown = |text: &str| Ret::Shown { description: (!text.is_empty()).then(|| text.to_owned()), deleting: false };
+    let going = || Ret::Shown { description: None, deleting: true };
+    let wrong = |calls: &[(Op, Option<Ret>)]| {
+        let mut histories = Histories::default();
+        for (begun, (op, ret)) in (0..).step_by(10).zip(calls) {
+            let call = Call { client: 0, op: op.clone(), begun, ended: ret.clone().map(|ret| (begun + 5, ret)) };
+            histories.note("s", call);
+        }
+        histories.complaints()
+    };
+    let create = || (Op::Create, Some(Ret::There));
+    let describe = |text: &str, ret| (Op::Describe(text.to_owned()), ret);
+    let delete = |ret| (Op::Delete, ret);
+    let look = |ret| (Op::Look, Some(ret));
+
+    let vanished = wrong(&[create(), look(shown("")), look(Ret::Missing)]);
+    assert_eq!(vanished.len(), 1);
+    assert!(vanished[0].starts_with("s was not one server") && vanished[0].lines().count() == 4, "{vanished:?}");
+    let there = Some(Ret::There);
+    assert!(wrong(&[create(), describe("a", there.clone()), look(shown("a"))]).is_empty());
+    assert_eq!(wrong(&[create(), describe("a", there.clone()), look(shown(""))]).len(), 1, "an old description");
+    // Nobody knows whether it was written: it may be read later, and then stays.
+    assert!(wrong(&[create(), describe("a", None), look(shown("")), look(shown("a"))]).is_empty());
+    assert_eq!(wrong(&[create(), describe("a", None), look(shown("a")), look(shown(""))]).len(), 1);
+    assert!(wrong(&[create(), delete(there.clone()), look(going()), look(Ret::Missing)]).is_empty());
+    assert!(wrong(&[create(), delete(None), look(shown("")), look(Ret::Missing)]).is_empty());
+    assert_eq!(wrong(&[create(), delete(there.clone()), look(shown(""))]).len(), 1, "it is being deleted");
+    assert_eq!(wrong(&[create(), delete(there), look(Ret::Missing), look(going())]).len(), 1, "it came back");
+}
+
+#[test]
+fn a_quota_is_neither_exceeded_nor_refused_too_early() {
+    use super::quota::{Counted, Created};
+
+    let mut counted = Counted::default();
+    counted.created("a", 0, 1, Created::Accepted);
+    counted.created("b", 2, 3, Created::Accepted);
+    counted.created("c", 4, 5, Created::OverQuota);
+    assert!(counted.complaints(2).is_empty());
+    assert_eq!(counted.complaints(1).len(), 1, "b is one too many");
+    assert_eq!(counted.complaints(3).len(), 1, "c was refused while there was room");
+    counted.going("a", 2);
+    assert!(counted.complaints(1).is_empty(), "a may have gone before b came");
+    counted.gone("a", 3);
+    assert_eq!(counted.complaints(2).len(), 1, "a was gone when c was refused");
+}
