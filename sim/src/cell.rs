@@ -27,7 +27,7 @@ use crate::rng::Rng;
 use crate::store::StoreDisk;
 use crate::store::unsure::Doubts;
 
-pub use bootstrap::{FLAVOR, IMAGE, PROJECT, caller};
+pub use bootstrap::{FLAVOR, IMAGE, INSTANCES, PROJECT, caller};
 pub use control::Control;
 pub(crate) use control::indexes;
 pub use layout::{Shape, Size, Who};
@@ -240,6 +240,17 @@ impl Cell {
         true
     }
 
+    /// Ends `process`, be it the present one of its name or one that was replaced.
+    pub fn kill_process(&self, process: Process) {
+        let Some(who) = self.who(process) else { return };
+        if self.is(who, process) {
+            self.kill(who);
+            return;
+        }
+        self.lives.lock().strays.retain(|(_, stray)| *stray != process);
+        self.end_stray(who, process);
+    }
+
     /// Holds `who` for a while, as `SIGSTOP` does. Whether it ran.
     pub fn pause(self: &Arc<Self>, who: Who, span_nanos: u64) -> bool {
         let Some(process) = self.lives.lock().processes.get(&who).copied() else { return false };
@@ -291,12 +302,14 @@ impl Cell {
     /// Ends those whose names others have taken over.
     pub fn end_strays(&self) {
         let strays = std::mem::take(&mut self.lives.lock().strays);
-        for (who, process) in strays {
-            self.exec.note(&who.to_string(), "kill", "the stale one");
-            self.exec.kill_first(process);
-            self.net.died(process);
-            self.exec.bury(process);
-        }
+        strays.into_iter().for_each(|(who, process)| self.end_stray(who, process));
+    }
+
+    fn end_stray(&self, who: Who, process: Process) {
+        self.exec.note(&who.to_string(), "kill", "the stale one");
+        self.exec.kill_first(process);
+        self.net.died(process);
+        self.exec.bury(process);
     }
 
     fn is(&self, who: Who, process: Process) -> bool {

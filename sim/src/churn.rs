@@ -6,6 +6,7 @@
 mod client;
 mod faults;
 mod oracle;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use store::engine::Engine;
 use store::memory::Nowhere;
 use store::{KeyRange, Record, View};
 
-use crate::cell::{Cell, Who, indexes};
+use crate::cell::{Cell, INSTANCES, Who, indexes};
 use crate::invariants::{self, Scene};
+use crate::linear::quota::Counted;
+use crate::linear::servers::Histories;
 use crate::rng::Rng;
 
 pub use oracle::{Asked, Oracle};
@@ -65,6 +68,10 @@ pub struct Counts {
 pub(crate) struct Storm {
     pub(crate) cell: Arc<Cell>,
     pub(crate) oracle: Mutex<Oracle>,
+    /// What clients saw of each server, and when.
+    pub(crate) histories: Mutex<Histories>,
+    /// What they saw of their project's quota.
+    pub(crate) counted: Mutex<Counted>,
     pub(crate) counts: Mutex<Counts>,
     pub(crate) over: Mutex<bool>,
     /// How many times longer all pauses are.
@@ -92,6 +99,8 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     let storm = Arc::new(Storm {
         cell: Arc::clone(&cell),
         oracle: Mutex::default(),
+        histories: Mutex::default(),
+        counted: Mutex::default(),
         counts: Mutex::default(),
         over: Mutex::new(false),
         stretch: if cell.exec.seed() % SLOW_STORMS == SLOW_STORMS - 1 { STRETCH } else { 1 },
@@ -108,6 +117,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     for number in 0..CLIENTS {
         world.spawn("client", client::run(Arc::clone(&storm), number));
     }
+    world.spawn("strangers", strangers::run(Arc::clone(&storm)));
     world.spawn("faults", faults::run(Arc::clone(&storm)));
     world.sleep(STORM * u32::try_from(storm.stretch).unwrap_or(1)).await;
     *storm.over.lock() = true;
@@ -187,16 +197,25 @@ pub(crate) fn left(cell: &Cell) -> Vec<String> {
 }
 
 /// Holds the invariants against what is durable, read by somebody who had no part in it.
-pub(crate) async fn judge(cell: &Cell, oracle: &Oracle) -> Vec<String> {
+pub(crate) async fn judge(cell: &Cell, oracle: &Mutex<Oracle>) -> Vec<String> {
     let (engine, _no_commits) = Engine::new(cell.store.durable(), Nowhere);
     let view = match View::open(&cell.outside, Arc::new(engine), indexes()).await {
         Ok(view) => view,
         Err(error) => return vec![format!("the store cannot be read at the end: {error}")],
     };
-    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), oracle) {
+    let oracle = oracle.lock();
+    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
         Ok(scene) => invariants::check(&scene),
         Err(error) => vec![format!("a record cannot be read at the end: {error}")],
     })
+}
+
+/// The same for a whole storm; and what clients were told is held against what one cell would have told them.
+async fn judge_storm(storm: &Storm) -> Vec<String> {
+    let mut complaints = judge(&storm.cell, &storm.oracle).await;
+    complaints.extend(storm.histories.lock().complaints());
+    complaints.extend(storm.counted.lock().complaints(INSTANCES));
+    complaints
 }
 
 /// A stream of dice for one part of the scenario.

@@ -18,6 +18,10 @@ use crate::rng::Rng;
 
 /// How long a sync takes, in microseconds: from the least to the most.
 const SYNC_US: (u64, u64) = (200, 20_000);
+/// How long one takes that comes behind somebody else's writes. Whoever goes on before a sync has ended is far ahead then.
+const SLOW_SYNC_US: (u64, u64) = (20_000, 600_000);
+/// One in so many syncs is slow.
+const SLOW_SYNCS: u64 = 16;
 /// How many times slower a slow disk is.
 const SLOWNESS: u64 = 100;
 /// Bytes of a torn write that read as something else than was written, at most.
@@ -127,9 +131,10 @@ impl ProcessDisk {
 
     async fn sync(&self) {
         let span = {
-            let inside = &mut *self.disk.inside.lock();
-            let slowness = if self.exec.now() < inside.slow_until { SLOWNESS } else { 1 };
-            inside.rng.span_nanos(SYNC_US.0, SYNC_US.1) * slowness
+            let Inside { rng, slow_until, .. } = &mut *self.disk.inside.lock();
+            let slowness = if self.exec.now() < *slow_until { SLOWNESS } else { 1 };
+            let (least, most) = if rng.chance(1, SLOW_SYNCS) { SLOW_SYNC_US } else { SYNC_US };
+            rng.span_nanos(least, most) * slowness
         };
         self.exec.sleep(self.process, span).await;
     }

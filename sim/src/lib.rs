@@ -7,9 +7,10 @@
 //!   forgets, breaks and comes late.
 //! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
-//! - [`invariants`]: what must then be true; one file each. [`ledger`]: what must be true at every commit.
-//! - [`run`]: one seed from its start to its verdict.
-//! - [`sweep`]: every workflow, harmed at every boundary between effects.
+//! - [`invariants`]: what must then be true; one file each. [`ledger`]: what must be true at every commit. [`linear`]: what
+//!   clients were told, call by call, must be what one cell would have told them.
+//! - [`run`]: one seed from its start to its verdict. [`sweep`]: every workflow, harmed at every boundary between effects.
+//! - [`mutation`]: bugs that are planted in the product, and who finds each.
 //!
 //! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.
 
@@ -19,6 +20,8 @@ pub mod disk;
 pub mod exec;
 pub mod invariants;
 pub mod ledger;
+pub mod linear;
+pub mod mutation;
 pub mod net;
 pub mod rng;
 pub mod run;

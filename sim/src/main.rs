@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
+use planted::Bug;
 use sim::run::{self, Report, Scenario};
 
 /// Lines of the event log that a failure shows.
@@ -27,6 +28,9 @@ struct Args {
     /// Run fresh seeds for so long.
     #[arg(long)]
     minutes: Option<u64>,
+    /// Put a known bug in.
+    #[arg(long, value_parser = bug)]
+    plant: Option<Bug>,
     /// Print every event, and what the product logs.
     #[arg(long)]
     verbose: bool,
@@ -36,6 +40,12 @@ fn scenario(text: &str) -> Result<Scenario, String> {
     let names = || Scenario::ALL.map(Scenario::name).join(", ");
     let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
     found.ok_or_else(|| format!("there is no such scenario; there are {}", names()))
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.iter().find(|bug| bug.name() == name).copied();
+    let known = || Bug::ALL.iter().map(|bug| format!("\n  {:<28}  {}", bug.name(), bug.what())).collect::<String>();
+    found.ok_or_else(|| format!("there are{}", known()))
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -105,7 +115,7 @@ fn fresh_seed() -> u64 {
 }
 
 fn one(args: &Args, what: Scenario, seed: u64) -> Report {
-    let report = run::scenario(what, seed, args.verbose);
+    let report = run::scenario(what, seed, args.plant, args.verbose);
     let counts = report.counts;
     println!(
         "{:<5}  seed {seed:>14}  {:>6} steps  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>2} pauses  {:>2} stale  {:>3} faults  healed in {:>3} s  {:016x}  {}",
@@ -136,7 +146,8 @@ fn explain(args: &Args, report: &Report) {
     }
     report.complaints.iter().for_each(|complaint| println!("  wrong: {complaint}"));
     let (scenario, seed) = (report.scenario.name(), report.seed);
-    println!("  again: cargo xtask sim --scenario {scenario} --seed {seed} --verbose");
+    let plant = args.plant.map(|bug| format!(" --plant {}", bug.name())).unwrap_or_default();
+    println!("  again: cargo xtask sim --scenario {scenario} --seed {seed}{plant} --verbose");
 }
 
 #[derive(Default)]

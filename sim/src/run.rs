@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use planted::Bug;
+
 use crate::cell::{Cell, Shape, Size};
 use crate::churn::{self, Counts};
 use crate::exec::{Exec, Limits};
@@ -41,6 +43,9 @@ impl Scenario {
 /// What a run may take: some ten times what one takes.
 const LIMITS: Limits = Limits { steps: 2_000_000, nanos: 8 * 24 * 3600 * 1_000_000_000 };
 
+/// What a run with a planted bug may take: such a run need only be seen not to end, and those that retry for ever are slow.
+const LIMITS_PLANTED: Limits = Limits { steps: 400_000, ..LIMITS };
+
 /// What came of a seed.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -64,12 +69,14 @@ pub struct Report {
     pub fingerprint: u64,
 }
 
-/// Runs `what` with `seed`. `echo`: events are printed as they happen.
-pub fn scenario(what: Scenario, seed: u64, echo: bool) -> Report {
+/// Runs `what` with `seed`. `bug`: this one is in the product. `echo`: events are printed as they happen.
+pub fn scenario(what: Scenario, seed: u64, bug: Option<Bug>, echo: bool) -> Report {
+    let _planted = planted::plant(bug);
     let exec = Exec::new(seed, echo);
     let (cell, exited) = Cell::new(&exec, what.size());
+    let limits = if bug.is_some() { LIMITS_PLANTED } else { LIMITS };
     let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
-    let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scenario)));
+    let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, limits, scenario)));
     let (mut complaints, counts) = match run {
         Ok(Ok(result)) => result,
         Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),

@@ -7,6 +7,7 @@
 //! What stands between a client and a store that is far away is [`unsure`]'s.
 
 pub mod unsure;
+mod works;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use store::conformance::Fault;
 use store::core::{Core, Pending};
 use store::engine::{AppendError, Journal};
 use store::{Batch, Entry, Key, Revision};
+
+pub use works::Works;
 
 use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
@@ -48,6 +51,7 @@ struct Inside {
     rng: Rng,
     lost: u64,
     ledger: Ledger,
+    works: Works,
 }
 
 /// The disk under the store.
@@ -69,6 +73,7 @@ impl StoreDisk {
             rng: Rng::new(exec.seed(), "store"),
             lost: 0,
             ledger: Ledger::new(exec),
+            works: Works::default(),
         };
         Arc::new(StoreDisk { exec: exec.clone(), inside: Mutex::new(inside) })
     }
@@ -134,6 +139,11 @@ impl StoreDisk {
         !self.inside.lock().tail.is_empty()
     }
 
+    /// The works that there were.
+    pub fn works(&self) -> Works {
+        self.inside.lock().works.clone()
+    }
+
     /// Commits that crashes took back so far.
     pub fn lost(&self) -> u64 {
         self.inside.lock().lost
@@ -162,6 +172,7 @@ impl Inside {
         }
         self.revision = batch.revision;
         self.ledger.follow(batch);
+        self.works.follow(batch);
     }
 }
 

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::exec::points::Failure;
 use crate::rng::Rng;
 
 pub use report::{Line, Table};
@@ -54,14 +53,13 @@ pub fn sweep(script: Script, extent: Extent) -> Line {
     let pauses: Vec<Vec<Strike>> = numbers.clone().map(|at| vec![Strike { at, harm: Harm::Pause }]).collect();
     line.run("pause", script, extent, &pauses);
 
-    let failing = |times: u32| {
-        let of = move |at: usize| {
-            let ways: &[Failure] = plain.points[at].boundary.failures();
-            ways.iter().map(move |failure| vec![Strike { at, harm: Harm::Fail(*failure, times) }])
-        };
-        numbers.clone().flat_map(of).collect::<Vec<_>>()
-    };
-    let failures: Vec<Vec<Strike>> = failing(1).into_iter().chain(failing(FAILURES_LASTING)).collect();
+    let mut failures = Vec::new();
+    for times in [1, FAILURES_LASTING] {
+        for (at, point) in plain.points.iter().enumerate() {
+            let ways = point.boundary.failures().iter();
+            failures.extend(ways.map(|failure| vec![Strike { at, harm: Harm::Fail(*failure, times) }]));
+        }
+    }
     let failed = line.run("failure", script, extent, &failures);
 
     let mut rng = Rng::new(extent.seed, &format!("pairs {}", script.name()));

@@ -1,9 +1,12 @@
 //! The simulator about itself: it repeats itself, its store is a store, it finds what was planted, and it finds nothing
 //! else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use planted::Bug;
 use store::Store;
 use store::conformance::{self, Fault, Faults, Subject};
 use store::engine::Engine;
@@ -11,19 +14,23 @@ use world::World;
 
 use crate::disk::SimDisk;
 use crate::exec::{Exec, Limits, Process};
+use crate::mutation::{self, Found, Hunter};
 use crate::run::{self, Scenario};
 use crate::store::StoreDisk;
+
+/// Bugs that are hunted at the same time.
+const HUNTS_AT_ONCE: usize = 2;
 
 #[test]
 fn a_seed_repeats_itself_byte_for_byte() {
     for what in Scenario::ALL {
-        let (once, again) = (run::scenario(what, 7, false), run::scenario(what, 7, false));
+        let (once, again) = (run::scenario(what, 7, None, false), run::scenario(what, 7, None, false));
         for (line, same) in once.lines.iter().zip(&again.lines) {
             assert_eq!(line, same);
         }
         assert_eq!(once.lines.len(), again.lines.len());
         assert_eq!(once.fingerprint, again.fingerprint);
-        assert_ne!(once.fingerprint, run::scenario(what, 8, false).fingerprint);
+        assert_ne!(once.fingerprint, run::scenario(what, 8, None, false).fingerprint);
     }
 }
 
@@ -31,12 +38,44 @@ fn a_seed_repeats_itself_byte_for_byte() {
 fn nothing_leaks_and_all_work_ends() {
     for seed in 100..104 {
         for what in Scenario::ALL {
-            let report = run::scenario(what, seed, false);
+            let report = run::scenario(what, seed, None, false);
             let again = format!("cargo xtask sim --scenario {} --seed {seed}", what.name());
             assert!(report.complaints.is_empty(), "{again}\n{}", report.complaints.join("\n"));
             assert!(report.counts.kills > 5 && report.counts.accepted > 20, "{again} is dull: {:?}", report.counts);
         }
     }
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let left = Mutex::new(Bug::ALL.to_vec());
+    let table = Mutex::new(BTreeMap::new());
+    let hunt_all = || {
+        loop {
+            let Some(bug) = left.lock().pop() else { return };
+            let hunter = mutation::hunter(bug);
+            let found = mutation::hunt(bug, hunter);
+            table.lock().insert(bug, (hunter, found));
+        }
+    };
+    // A run has one thread, and a planted bug is one thread's own: so several hunts go on at once.
+    std::thread::scope(|scope| (0..HUNTS_AT_ONCE).for_each(|_| drop(scope.spawn(hunt_all))));
+    let mut survivors = Vec::new();
+    for (bug, (hunter, found)) in &*table.lock() {
+        let name = bug.name();
+        match (hunter, found) {
+            (_, Some(Found { seed, complaint })) => {
+                let complaint: String = complaint.lines().next().unwrap_or_default().chars().take(100).collect();
+                println!("{name:<28}  seed {seed:>3}  {complaint}");
+            }
+            (Hunter::Seeds { within, .. }, None) => {
+                println!("{name:<28}  SURVIVES {within} seeds");
+                survivors.push(name);
+            }
+            (Hunter::Nobody { lacks }, None) => println!("{name:<28}  is not hunted; it takes {lacks}"),
+        }
+    }
+    assert!(survivors.is_empty(), "not found: {survivors:?}");
 }
 
 struct Simulated {

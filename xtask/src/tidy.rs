@@ -12,6 +12,7 @@ mod graph;
 mod licence;
 mod methods;
 pub(crate) mod sources;
+mod switches;
 mod words;
 
 use graph::Graph;
@@ -38,6 +39,7 @@ fn complaints() -> anyhow::Result<Vec<String>> {
         documents::check(&sources),
         floors::check(&graph),
         dependencies::check(&graph),
+        switches::check()?,
     ];
     Ok(rules.into_iter().flatten().collect())
 }

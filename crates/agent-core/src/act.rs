@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driver::{DriverError, GuestId, GuestSpec, NetworkId, Observed};
+use planted::Bug;
 
 use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer, seen};
 use crate::doing::{Cause, Stage};
@@ -27,6 +28,13 @@ impl Core {
     /// The log says that the act of `guest` has begun.
     pub(crate) fn begun(&mut self, guest: GuestId, out: &mut Vec<Effect>) {
         self.strangers.remove(&guest);
+        if planted::is(Bug::AnswersWhenBegun)
+            && let Some(doing) = self.doing.get_mut(&guest)
+        {
+            let stood = self.state.guests.get(&guest).map_or(Life::Absent, |guest| guest.life);
+            let (tickets, answer) = (std::mem::take(&mut doing.tickets), doing.outcome(stood).answer());
+            self.answer(tickets, &answer, out);
+        }
         self.advance(guest, out);
     }
 

@@ -1,6 +1,7 @@
 //! Which orders are taken: fencing, idempotence, and what is decided without the driver.
 
 use driver::{GuestId, NetworkId, Nic, PortState, Run};
+use planted::Bug;
 
 use crate::core::{Core, Effect, QUEUE_MAX, TICKETS_MAX, Then, Ticket};
 use crate::described::Told;
@@ -22,9 +23,15 @@ impl Core {
         let rose = known.is_some_and(|work| order.epoch > work.epoch);
         let begun_max = known.map(|work| work.step);
         let ended = known.and_then(|work| work.ended.get(&order.step)).cloned();
+        if planted::is(Bug::ForgetsWhatFoundNothing)
+            && order.act.removes()
+            && !self.state.guests.contains_key(&order.guest)
+        {
+            return out.push(Effect::Reply(ticket, Ok(Reached { life: Life::Absent, run: Run(0) })));
+        }
         self.state.work(order.work, order.created, order.epoch);
 
-        if let Some(outcome) = ended {
+        if let Some(outcome) = ended.filter(|_| !planted::is(Bug::ForgetsEndedSteps)) {
             return self.remembered(ticket, &order, outcome.answer(), rose || floor_rose, out);
         }
         if self.join(ticket, &order, out) {
@@ -34,7 +41,7 @@ impl Core {
             }
             return;
         }
-        if begun_max.is_some_and(|begun| order.step < begun) {
+        if begun_max.is_some_and(|begun| order.step < begun) && !planted::is(Bug::TakesOvertakenOrders) {
             let reason = "a later step of this work was begun here: this order has been overtaken";
             return out.push(Effect::Reply(ticket, Err(Refusal::No(reason.into()))));
         }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driver::{DriverError, Found, GuestId, Observed, Run, StopCause};
+use planted::Bug;
 
 use crate::act::pause;
-use crate::core::{Core, Effect, Phase, Then, Timer, seen};
+use crate::core::{CallFor, Core, Effect, Op, Phase, Then, Timer, seen};
 use crate::doing::{Doing, Stage};
 use crate::entry::{Begun, Entry};
 
@@ -38,6 +39,11 @@ impl Core {
             |guest: &GuestId| self.state.guests.contains_key(guest) || self.state.unfinished.contains_key(guest);
         self.strangers = found.iter().filter(|(guest, _)| !known(guest)).map(|(guest, seen)| (*guest, *seen)).collect();
 
+        if planted::is(Bug::DestroysStrangers) {
+            for guest in self.strangers.keys().copied().collect::<Vec<_>>() {
+                self.call(CallFor::Act(guest), Op::Absent(guest), out);
+            }
+        }
         for guest in self.state.guests.keys().copied().collect::<Vec<_>>() {
             self.adopt(guest, found.get(&guest).copied(), out);
         }
@@ -80,7 +86,7 @@ impl Core {
             }
             self.doing.insert(id, Doing::after_boot(id, run));
             self.append(vec![Entry::RunRaised { guest: id, run }], Then::Raised(id), out);
-        } else {
+        } else if !planted::is(Bug::SilentAboutEnds) {
             self.append(vec![Entry::RunEnded { guest: id, run, cause: cause.to_owned() }], Then::News(id), out);
         }
     }
@@ -112,7 +118,7 @@ impl Core {
         }
         // Whether it was started and has ended, or never was, cannot be told: it is started under a number of its own.
         doing.halt_first = life.is_up();
-        let run = self.state.next_run();
+        let run = if planted::is(Bug::StartsUnderTheOldNumber) { begun.run } else { self.state.next_run() };
         doing.raise(run);
         self.doing.insert(guest, doing);
         self.append(vec![Entry::RunRaised { guest, run }], Then::Raised(guest), out);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use agent_core::{AppendId, CodecError, Entry, Input, State};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use planted::Bug;
 use telemetry::Span;
 use tokio::sync::{Notify, Semaphore};
 use world::{DiskError, Log, World};
@@ -141,6 +142,11 @@ impl Journal {
         for mut write in batch {
             records.append(&mut write.records);
             told.push((write.node, write.id, write.span));
+        }
+        if planted::is(Bug::ActsBeforeTheLog) {
+            for (node, id, _) in told.drain(..) {
+                node.feed(Input::Appended(id));
+            }
         }
         let result = self.log.append(records).await;
         let input: fn(AppendId) -> Input = match result {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use planted::Bug;
 use rpc::Peers;
 use store::{CommitError, Key, KeyRange, Record, Revision, Txn, View, WatchError};
 use telemetry::Ring;
@@ -147,7 +148,10 @@ impl Coordinator {
         let mut work = work;
         loop {
             let Some(name) = self.name.lock().clone() else { return };
-            let taken = raised(work.clone(), name.life());
+            let mut taken = raised(work.clone(), name.life());
+            if planted::is(Bug::TakesOverQuietly) {
+                taken.epoch = work.epoch;
+            }
             let mut txn = Txn::new();
             name.bind(&mut txn);
             txn.replace(taken.key(), revision, taken.encode());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use planted::Bug;
 use prost::Message;
 use rpc::{Peers, Verdict};
 use store::{DecodeError, ReadError, Revision, Txn, View};
@@ -119,6 +120,7 @@ impl From<rpc::Error> for StepError {
         match error.verdict {
             Verdict::No => StepError::refused(error.reason),
             Verdict::NotNow => StepError::Retry { reason: error.reason, unknown: false },
+            Verdict::Unknown if planted::is(Bug::UnknownIsNo) => StepError::refused(error.reason),
             Verdict::Unknown => StepError::Retry { reason: error.reason, unknown: true },
         }
     }
@@ -195,6 +197,13 @@ impl Workflow {
         conclusion: impl Conclusion<S> + 'static,
     ) -> Workflow {
         Workflow { kind, version, no_return, steps: Box::new(Typed { steps, conclusion: Box::new(conclusion) }) }
+    }
+}
+
+impl Workflow {
+    /// The names of its steps, in their order.
+    pub fn step_names(&self) -> Vec<&'static str> {
+        (0..self.steps.len()).map(|step| self.steps.name(step)).collect()
     }
 }
 

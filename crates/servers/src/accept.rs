@@ -9,6 +9,7 @@ use bytes::Bytes;
 use coordinator::{Accept, WorkId};
 use identity::{Caller, ProjectId};
 use placement::quota;
+use planted::Bug;
 use prost::Message;
 use proto::compute::state::v1::ServerWork;
 use store::{CommitError, DecodeError, ReadError, Reader, Record, Revision, Txn, View};
@@ -347,6 +348,10 @@ impl Servers {
                             networks::NetError::of_commit(CommitError::OverLimit { key, current, delta, limit }).into()
                         }
                     });
+                }
+                Err(CommitError::Unknown { .. }) if planted::is(Bug::UnknownIsAccepted) => return Ok(true),
+                Err(CommitError::Unknown { reason }) if planted::is(Bug::UnknownIsRefused) => {
+                    return Err(AcceptError::Conflict(reason));
                 }
                 Err(CommitError::Unknown { reason }) => {
                     if cx.left().is_zero() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{
-    Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageSource, NetworkId, NetworkState, Run, Watcher,
+    Capacity, Driver, DriverError, Found, GuestId, GuestSpec, ImageSource, NetworkId, NetworkState, Run, Stock, Watcher,
 };
 
 use crate::exec::points::{Boundary, Failure};
@@ -48,6 +48,10 @@ impl Driver for Acts {
 
     async fn find(&self) -> Result<Vec<Found>, DriverError> {
         self.act("find", self.driver.find()).await
+    }
+
+    async fn take_stock(&self) -> Result<Stock, DriverError> {
+        self.driver.take_stock().await
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) {

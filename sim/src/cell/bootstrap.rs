@@ -16,7 +16,7 @@ pub const FLAVOR: &str = "small";
 /// The tenant's project.
 pub const PROJECT: &str = "tenant";
 /// Servers that the tenant may have: more than the nodes can hold, so that both limits are met.
-const INSTANCES: i64 = 20;
+pub const INSTANCES: u64 = 20;
 /// The id of the image.
 pub const IMAGE: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -48,7 +48,7 @@ pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -
     networks.bootstrap(&project, &[]).await.map_err(|error| error.to_string())?;
     let flavor = Flavor::plain(FLAVOR, FLAVOR, 1, 512, 1);
     let image = image(world);
-    let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES)]) };
+    let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES.cast_signed())]) };
     let records = [(flavor.key(), flavor.encode()), (image.key(), image.encode()), (limits.key(), limits.encode())];
     for (key, value) in records {
         let mut txn = Txn::new();

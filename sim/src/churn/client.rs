@@ -1,4 +1,4 @@
-//! A client: asks for one thing after the other and remembers what it was told.
+//! A client: asks for one thing after the other and remembers what it was told, and when.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use servers::accept::{Ask, Wanted};
-use servers::{AcceptError, NewServer, Server};
+use servers::{AcceptError, NewServer, Server, Task};
 use telemetry::Cx;
 
 use super::oracle::Asked;
 use super::{Storm, dice};
 use crate::cell::{Answer, Control, FLAVOR, IMAGE, caller};
+use crate::linear::Call;
+use crate::linear::quota::Created;
+use crate::linear::servers::{Op, Ret};
 use crate::rng::Rng;
 
 /// How long a request may take.
@@ -31,10 +34,11 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
         } else {
             let (name, id) = rng.pick(&known).clone();
             match draw {
-                30..50 => delete(&storm, &mut rng, number, &name, &id).await,
-                50..62 => look(&storm, &mut rng, number, &name, &id).await,
-                62..72 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
-                72..84 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
+                30..46 => delete(&storm, &mut rng, number, &name, &id).await,
+                46..58 => look(&storm, &mut rng, number, &name, &id).await,
+                58..66 => describe(&storm, &mut rng, number, &name, &id).await,
+                66..74 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
+                74..84 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
                 84..89 => power(&storm, &mut rng, number, &name, &id, Ask::Pause).await,
                 89..94 => power(&storm, &mut rng, number, &name, &id, Ask::Unpause).await,
                 _ => {
@@ -57,44 +61,83 @@ fn request_id(rng: &mut Rng) -> String {
     format!("req-{:016x}", rng.draw())
 }
 
-/// What an answer means to the oracle; complains of answers that this workload cannot deserve.
-fn judge<T>(storm: &Storm, client: usize, what: &str, name: &str, answer: &Answer<Result<T, AcceptError>>) -> Asked {
-    let (asked, told) = match answer {
-        Answer::Down => (Asked::No, "down".to_owned()),
-        Answer::Broken => (Asked::Maybe, "broken".to_owned()),
-        Answer::Told(Ok(_)) => (Asked::Yes, "accepted".to_owned()),
-        Answer::Told(Err(error)) => {
-            let asked = match error {
-                AcceptError::Busy(_) | AcceptError::Network(networks::NetError::Busy(_)) => Asked::Maybe,
-                AcceptError::NotFound { .. } => {
-                    if !storm.oracle.lock().may_be_gone(name) {
-                        storm.complain(format!(
-                            "{name} was acknowledged, nobody asked for its deletion, and it is gone"
-                        ));
+/// A request: by whom, about which server, and since when it is under way.
+struct Asking<'a> {
+    storm: &'a Storm,
+    client: usize,
+    name: &'a str,
+    op: Op,
+    begun: u64,
+}
+
+impl<'a> Asking<'a> {
+    fn begin(storm: &'a Storm, client: usize, name: &'a str, op: Op) -> Asking<'a> {
+        Asking { storm, client, name, op, begun: storm.cell.exec.now() }
+    }
+
+    /// What the answer means to the oracle and to the history; complains of answers that this workload cannot deserve.
+    fn judge(self, answer: Answer<Result<Ret, AcceptError>>) -> Asked {
+        let Asking { storm, client, name, op, begun } = self;
+        let now = storm.cell.exec.now();
+        let (asked, ended, told) = match answer {
+            Answer::Down => (Asked::No, None, "down".to_owned()),
+            Answer::Broken => (Asked::Maybe, None, "broken".to_owned()),
+            Answer::Told(Ok(ret)) => (Asked::Yes, Some(ret), "accepted".to_owned()),
+            Answer::Told(Err(error)) => {
+                let (asked, ended) = match &error {
+                    AcceptError::Busy(_) | AcceptError::Network(networks::NetError::Busy(_)) => (Asked::Maybe, None),
+                    AcceptError::NotFound { .. } => {
+                        if !storm.oracle.lock().may_be_gone(name) {
+                            storm.complain(format!(
+                                "{name} was acknowledged, nobody asked for its deletion, and it is gone"
+                            ));
+                        }
+                        storm.counted.lock().gone(name, now);
+                        (Asked::No, Some(Ret::Missing))
                     }
-                    Asked::No
-                }
-                AcceptError::WrongState { .. } | AcceptError::OverQuota { .. } => Asked::No,
-                AcceptError::Invalid(_)
-                | AcceptError::Conflict(_)
-                | AcceptError::Locked(_)
-                | AcceptError::Forbidden(_)
-                | AcceptError::Network(_)
-                | AcceptError::Damaged(_) => {
-                    storm.complain(format!("{what} {name} was refused without reason: {error}"));
-                    Asked::No
-                }
-            };
-            (asked, error.to_string())
+                    AcceptError::WrongState { .. } => (Asked::No, Some(Ret::There)),
+                    AcceptError::OverQuota { .. } => {
+                        storm.counted.lock().created(name, begun, now, Created::OverQuota);
+                        (Asked::No, None)
+                    }
+                    AcceptError::Invalid(_)
+                    | AcceptError::Conflict(_)
+                    | AcceptError::Locked(_)
+                    | AcceptError::Forbidden(_)
+                    | AcceptError::Network(_)
+                    | AcceptError::Damaged(_) => {
+                        storm.complain(format!("{op:?} {name} was refused without reason: {error}"));
+                        (Asked::No, None)
+                    }
+                };
+                (asked, ended, error.to_string())
+            }
+        };
+        storm.cell.exec.note(&format!("client{client}"), op.name(), &format!("{name}: {told}"));
+        storm.count(|counts| match asked {
+            Asked::Yes => counts.accepted += 1,
+            Asked::Maybe => counts.unknown += 1,
+            Asked::No => counts.refused += 1,
+        });
+        // What was never taken, or was refused without a look at the server, says nothing of it.
+        if asked == Asked::Maybe || ended.is_some() {
+            if op == Op::Create {
+                let created = if asked == Asked::Yes { Created::Accepted } else { Created::Unknown };
+                storm.counted.lock().created(name, begun, now, created);
+            }
+            storm.histories.lock().note(name, Call { client, op, begun, ended: ended.map(|ret| (now, ret)) });
         }
-    };
-    storm.cell.exec.note(&format!("client{client}"), what, &format!("{name}: {told}"));
-    storm.count(|counts| match asked {
-        Asked::Yes => counts.accepted += 1,
-        Asked::Maybe => counts.unknown += 1,
-        Asked::No => counts.refused += 1,
-    });
-    asked
+        asked
+    }
+}
+
+/// An accepted request, whatever else was told: the server is there.
+fn there<T>(answer: Answer<Result<T, AcceptError>>) -> Answer<Result<Ret, AcceptError>> {
+    match answer {
+        Answer::Down => Answer::Down,
+        Answer::Broken => Answer::Broken,
+        Answer::Told(told) => Answer::Told(told.map(|_| Ret::There)),
+    }
 }
 
 fn wanted(name: &str) -> NewServer {
@@ -126,50 +169,80 @@ async fn create(storm: &Storm, rng: &mut Rng, client: usize, number: u64) {
     let request = request_id(rng);
     storm.oracle.lock().creating(&name);
     let new = wanted(&name);
+    let asking = Asking::begin(storm, client, &name, Op::Create);
     let answer = storm
         .cell
         .ask(move |control| {
             Box::pin(async move { control.servers.create(&cx(&control, &request), &caller(), &new).await })
         })
         .await;
-    let asked = judge(storm, client, "create", &name, &answer);
     let id = match &answer {
         Answer::Told(Ok(servers)) => servers.first().map(|server: &Server| server.id.to_string()),
         Answer::Told(Err(_)) | Answer::Down | Answer::Broken => None,
     };
+    let asked = asking.judge(there(answer));
     storm.oracle.lock().created(&name, asked, id);
 }
 
 async fn delete(storm: &Storm, rng: &mut Rng, client: usize, name: &str, id: &str) {
     let (request, subject) = (request_id(rng), id.to_owned());
     storm.oracle.lock().deleting(name, Asked::Maybe);
+    let asking = Asking::begin(storm, client, name, Op::Delete);
+    storm.counted.lock().going(name, asking.begun);
     let answer = storm
         .cell
         .ask(move |control| {
             Box::pin(async move { control.servers.delete(&cx(&control, &request), &caller(), &subject).await })
         })
         .await;
-    let asked = judge(storm, client, "delete", name, &answer);
+    let asked = asking.judge(there(answer));
     storm.oracle.lock().deleting(name, asked);
 }
 
 async fn look(storm: &Storm, _rng: &mut Rng, client: usize, name: &str, id: &str) {
     let subject = id.to_owned();
+    let asking = Asking::begin(storm, client, name, Op::Look);
     let answer = storm
         .cell
-        .ask(move |control| Box::pin(async move { control.servers.visible(&caller(), &subject).await }))
+        .ask(move |control| {
+            Box::pin(async move {
+                let (server, _) = control.servers.visible(&caller(), &subject).await?;
+                let deleting = server.task == Some(Task::Deleting);
+                Ok(Ret::Shown { description: server.description, deleting })
+            })
+        })
         .await;
-    judge(storm, client, "look", name, &answer);
+    asking.judge(answer);
+}
+
+/// Writes something that nobody else writes.
+async fn describe(storm: &Storm, rng: &mut Rng, client: usize, name: &str, id: &str) {
+    let (request, subject) = (request_id(rng), id.to_owned());
+    let text = format!("d{client}-{:08x}", rng.draw() >> 32);
+    let asking = Asking::begin(storm, client, name, Op::Describe(text.clone()));
+    let answer = storm
+        .cell
+        .ask(move |control| {
+            Box::pin(async move {
+                let change = |server: &mut Server| {
+                    server.description = Some(text.clone());
+                    Ok(())
+                };
+                control.servers.update(&cx(&control, &request), &caller(), &subject, change).await
+            })
+        })
+        .await;
+    asking.judge(there(answer));
 }
 
 async fn power(storm: &Storm, rng: &mut Rng, client: usize, name: &str, id: &str, ask: Ask) {
     let (request, subject) = (request_id(rng), id.to_owned());
-    let what = ask.name();
+    let asking = Asking::begin(storm, client, name, Op::Other(ask.name()));
     let answer = storm
         .cell
         .ask(move |control| {
             Box::pin(async move { control.servers.ask(&cx(&control, &request), &caller(), &subject, &ask).await })
         })
         .await;
-    judge(storm, client, what, name, &answer);
+    asking.judge(there(answer));
 }

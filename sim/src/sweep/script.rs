@@ -132,6 +132,13 @@ impl Script {
     }
 }
 
+/// Every workflow that a coordinator of the product runs: each must be brought about by some script.
+pub fn workflows() -> Vec<coordinator::Workflow> {
+    let scheduler = rpc::Target { role: pki::Role::Scheduler, name: String::new(), endpoint: String::new() };
+    let attendance = servers::nodes::Attendance::new();
+    servers::workflow::all(&servers::workflow::Context { attendance, scheduler, picks: networks::Picks::default() })
+}
+
 fn cx(control: &Control, request: &str) -> Cx {
     let deadline = control.ring.world().now() + DEADLINE;
     Cx::root(&control.ring, Some(request.into()), deadline)

@@ -146,7 +146,9 @@ pub fn run(script: Script, seed: u64, plan: &[Strike]) -> Trial {
     trial.recovery_effects = seen.points.len().saturating_sub(seen.last.1);
     trial.struck = seen.plan.is_empty();
     trial.points = seen.points;
-    (trial.kinds, trial.undone) = cell.store.works();
+    let works = cell.store.works();
+    (trial.kinds, trial.undone) = (works.kinds(), works.undone);
+    trial.complaints.extend(cell.store.unbalanced());
     trial.lines = exec.lines();
     exec.end();
     trial
@@ -189,7 +191,7 @@ async fn play(
     trial.stuck = ended.err().unwrap_or_default();
     cell.heal();
     world.sleep(SETTLING).await;
-    trial.complaints = churn::judge(&cell, &oracle.lock()).await;
+    trial.complaints = churn::judge(&cell, &oracle).await;
     trial
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
+use planted::Bug;
 use store::{CommitError, Record, Revision, Txn};
 use telemetry::Cx;
 use tokio::sync::{Notify, SemaphorePermit};
@@ -216,7 +217,7 @@ impl Drive<'_> {
         };
         let Some(result) = result else {
             // Somebody changed the work while the step was under way. What the step sent may still happen.
-            self.maybe_sent |= workflow.steps.effect(step) == Effect::Call;
+            self.maybe_sent |= workflow.steps.effect(step) == Effect::Call && !planted::is(Bug::ForgetsWhatItSent);
             self.look_again().await?;
             return Ok(false);
         };
@@ -250,14 +251,15 @@ impl Drive<'_> {
     }
 
     async fn failed(&mut self, step: usize, error: StepError) -> Result<(), Stop> {
-        let forward_only = step >= self.workflow.no_return;
+        let tired = planted::is(Bug::ReturnIsPossible) && self.failures > 0;
+        let forward_only = step >= self.workflow.no_return && !tired;
         let reason = error.to_string();
         match error {
             StepError::Failed { clean, resume, .. } if !forward_only => self.give_up(step, clean, resume, reason).await,
             StepError::Failed { .. } => self.pause(&reason).await,
             StepError::Retry { unknown, .. } => {
                 self.maybe_sent |= unknown;
-                if !forward_only && self.coordinator.ring.world().now() >= self.give_up_at {
+                if !forward_only && (tired || self.coordinator.ring.world().now() >= self.give_up_at) {
                     return self.give_up(step, !self.maybe_sent, None, reason).await;
                 }
                 self.pause(&reason).await
@@ -293,6 +295,7 @@ impl Drive<'_> {
         drop(span);
         match result {
             Ok(txn) => self.advance(Event::Undone, step, state, txn).await,
+            Err(_) if planted::is(Bug::UndoIsGivenUp) => self.advance(Event::Undone, step, state, Txn::new()).await,
             Err(error) => self.pause(&error.to_string()).await,
         }
     }
@@ -339,7 +342,15 @@ impl Drive<'_> {
             at: world.wall(),
             epoch: self.work.epoch.as_u64(),
         };
-        txn.unchanged(self.work.key(), self.revision);
+        if planted::is(Bug::JournalsAfterwards) && !txn.ops.is_empty() {
+            match self.commit(std::mem::take(&mut txn), None).await? {
+                Committed::Yes => {}
+                other @ (Committed::Stale | Committed::WorkChanged) => return Ok(other),
+            }
+        }
+        if !planted::is(Bug::JournalsWithoutTheWork) {
+            txn.unchanged(self.work.key(), self.revision);
+        }
         txn.create(JournalEntry::key_at(entry.work, entry.number), entry.encode());
         let committed = self.commit(txn, Some(&entry)).await?;
         if let Committed::Yes = committed {

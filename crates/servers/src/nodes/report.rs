@@ -1,5 +1,6 @@
 //! What nodes tell of guests, into the servers' records.
 
+use planted::Bug;
 use proto::agent::v1::{GuestReport, GuestState};
 use store::{CommitError, Reader, Record, Revision, Txn, View};
 use telemetry::TraceId;
@@ -92,7 +93,7 @@ fn own_end(world: &World, server: &Server, cause: &str) -> Action {
 
 /// The server as the report makes it; `None` if the report changes nothing or is about an older run.
 fn changed(server: &Server, report: &GuestReport, now: Wall) -> Option<Server> {
-    if report.run < server.run {
+    if report.run < server.run && !planted::is(Bug::ListensToOldReports) {
         return None;
     }
     let state = match report.state() {
@@ -101,8 +102,9 @@ fn changed(server: &Server, report: &GuestReport, now: Wall) -> Option<Server> {
         GuestState::Stopped => VmState::Stopped,
         GuestState::Absent | GuestState::Unspecified => return None,
     };
-    // A guest that does not run because its next run is only about to begin has not ended: an end has a cause.
-    if state == VmState::Stopped && report.cause.is_empty() && report.run > server.run {
+    // A guest that does not run because its next run is only about to begin has not ended: an end has a cause. What is said
+    // of it then may come when that run has long begun and its order was answered.
+    if state == VmState::Stopped && report.cause.is_empty() && server.state != VmState::Error {
         return None;
     }
     // Within one run only its end is news: a run that has ended never runs again, and it is paused by orders alone, whose
@@ -141,6 +143,26 @@ mod tests {
     use world::os::OsHost;
 
     use super::*;
+
+    #[test]
+    fn what_was_said_before_a_run_began_does_not_end_it() {
+        let said = |run, cause: &str| GuestReport {
+            guest: bytes::Bytes::new(),
+            state: GuestState::Stopped.into(),
+            run,
+            cause: cause.into(),
+            known: true,
+        };
+        let mut active = stored::Server { project: "p".into(), user: "u".into(), run: 2, ..stored::Server::default() };
+        active.id = vec![1; 16].into();
+        active.set_state(stored::VmState::Active);
+        let active = Server::from_stored(active).unwrap();
+        for report in [said(1, "killed"), said(2, ""), said(3, "")] {
+            assert_eq!(changed(&active, &report, Wall::default()), None, "{report:?}");
+        }
+        let ended = changed(&active, &said(2, "killed"), Wall::default());
+        assert_eq!(ended.map(|server| server.state), Some(VmState::Stopped));
+    }
 
     #[tokio::test]
     async fn only_the_node_that_a_server_is_placed_on_brings_news_of_it() {

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Work, Workflow};
 use placement::{Claim as CapacityClaim, ClaimError, Holder, Node};
+use planted::Bug;
 use proto::agent::v1::{Build as BuildOrder, perform_request::Act};
 use proto::compute::state::v1::ServerWorkState;
 use proto::scheduler::v1::scheduler_service_client::SchedulerServiceClient;
@@ -220,7 +221,9 @@ fn release(reader: &Reader<'_>, id: crate::ServerId) -> Result<Txn, StepError> {
     let mut txn = Txn::new();
     placement::claim::release(reader, id.consumer(), &mut txn)?;
     let (ports, _) = networks::release_ports(reader, id.guest()).map_err(StepError::fatal)?;
-    txn.merge(ports);
+    if !planted::is(Bug::UndoKeepsThePorts) {
+        txn.merge(ports);
+    }
     Ok(txn)
 }
 
@@ -252,7 +255,13 @@ impl Step<ServerWorkState> for Build {
     async fn run(&self, cx: &StepCx, state: &mut ServerWorkState) -> Result<Advance, StepError> {
         let id = common::subject(cx)?;
         let order: BuildOrder = cx.view.read(|reader| guest::build(reader, id)).await?.map_err(StepError::fatal)?;
-        match common::order(&self.0, cx, &state.node, Act::Build(order)).await? {
+        let ordered = match common::order(&self.0, cx, &state.node, Act::Build(order)).await {
+            Err(StepError::Retry { reason, unknown: true }) if planted::is(Bug::TriesAnotherNode) => {
+                Ordered::Refused(reason)
+            }
+            ordered => ordered?,
+        };
+        match ordered {
             Ordered::Done(response) => {
                 common::note(state, &response);
                 Ok(Advance::Done(Txn::new()))
@@ -290,7 +299,7 @@ impl Step<ServerWorkState> for HandOver {
         };
         let now = cx.cx.world().wall();
         // News of this very run may have come first: a guest that ended at once is not shown as running.
-        if server.run < state.run {
+        if server.run < state.run || planted::is(Bug::HandsOverTheEnded) {
             server.state = VmState::Active;
             server.run = state.run;
         }
@@ -348,6 +357,9 @@ impl Conclusion<ServerWorkState> for Booting {
                 if let Some((server, revision)) = common::server(cx).await? {
                     txn.unchanged(server.key(), revision);
                     accept::refund_ports(&server, &mut txn);
+                    if planted::is(Bug::RefundsTwice) {
+                        accept::refund(&server, &mut txn);
+                    }
                 }
             }
         }

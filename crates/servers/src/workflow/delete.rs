@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Workflow};
 use placement::{Claim, Holder};
+use planted::Bug;
 use proto::agent::v1::perform_request::Act;
 use proto::compute::state::v1::ServerWorkState;
 use store::{Reader, Record, Txn};
@@ -47,6 +48,7 @@ impl Step<ServerWorkState> for Destroy {
         let ordered = common::order(&self.0, cx, &node, Act::Destroy(common::destroy(cx).await?)).await;
         let reason = match ordered {
             Ok(Ordered::Done(_)) => return Ok(Advance::Done(Txn::new())),
+            Ok(Ordered::Away(_)) if planted::is(Bug::DeletesWithoutTheNode) => return Ok(Advance::Done(Txn::new())),
             Ok(Ordered::Refused(reason) | Ordered::Away(reason)) => reason,
             Err(error) => error.to_string(),
         };
@@ -113,7 +115,11 @@ fn returned(reader: &Reader<'_>, id: ServerId) -> Result<Advance, StepError> {
         return Ok(Advance::Again(txn));
     }
     txn.delete(UserData::key_of(&id));
-    let claim = placement::claim::release(reader, id.consumer(), &mut txn)?;
+    let mut freed = Txn::new();
+    let claim = placement::claim::release(reader, id.consumer(), &mut freed)?;
+    if !planted::is(Bug::DeleteKeepsTheClaim) {
+        txn.merge(freed);
+    }
     let found = reader.get::<Server>(&id)?;
     let project = match (&found, claim) {
         (Some((server, _)), _) => Some(server.project.clone()),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use planted::Bug;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AppendError, Journal, Request, Shared};
@@ -83,8 +84,9 @@ impl<J: Journal> Committer<J> {
             let core = self.shared.core.read();
             self.group.drain(..).map(|(txn, reply)| (core.prepare(&mut pending, &txn), reply)).collect()
         };
+        let late = (planted::is(Bug::RepliesBeforeTheSync) && !pending.is_empty()).then(|| pending.clone());
         // Refusals wait for the write as well: they may rest on a transaction of this very group.
-        let outcome = if pending.is_empty() { Ok(()) } else { journal.append(&pending).await };
+        let outcome = if pending.is_empty() || late.is_some() { Ok(()) } else { journal.append(&pending).await };
         match &outcome {
             Ok(()) => {
                 if let Some(revision) = pending.revision() {
@@ -96,7 +98,10 @@ impl<J: Journal> Committer<J> {
                     self.shared.applied.notify_waiters();
                 }
                 decided.into_iter().for_each(|(result, reply)| drop(reply.send(result)));
-                Ok(())
+                match late {
+                    Some(group) => journal.append(&group).await,
+                    None => Ok(()),
+                }
             }
             Err(AppendError::Refused(reason)) => {
                 refuse(decided, &CommitError::NotNow { reason: reason.clone() });
