@@ -1,7 +1,8 @@
 //! A log in a file: framed records, one thread that writes and syncs for all who wait.
 //!
 //! Frame: length (u32, little endian), CRC-32 of the payload (u32), payload. Opening reads frames until the first that
-//! is short or does not match its checksum, and cuts the file there: that tail was never acknowledged.
+//! is short, empty or does not match its checksum, and cuts the file there: that tail was never acknowledged. An empty one
+//! is what a file system shows that has made a file longer and lost what was written there: zeros, which would match.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -188,12 +189,19 @@ impl Writer {
     fn append(&mut self, frames: &[u8]) -> std::io::Result<()> {
         let start = self.bytes.load(Ordering::Relaxed);
         if let Err(error) = self.file.write_all(frames) {
-            // A full disk leaves a torn frame: cut it, so that a later append does not land behind garbage.
-            self.file.set_len(start)?;
+            self.take_back(start)?;
             return Err(error);
         }
         self.file.sync_data()?;
         self.bytes.store(start + frames.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A full disk leaves a torn frame: it is cut, and the next append begins where it began. Else that would land behind
+    /// a gap, and reading ends at a gap.
+    fn take_back(&mut self, start: u64) -> std::io::Result<()> {
+        self.file.set_len(start)?;
+        self.file.seek(SeekFrom::Start(start))?;
         Ok(())
     }
 
@@ -240,7 +248,7 @@ fn parse(content: &[u8]) -> (Vec<Bytes>, usize) {
             |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
         let start = at + FRAME_HEADER_BYTES;
         let Some(payload) = content.get(start..start.saturating_add(word(0) as usize)) else { break };
-        if crc32fast::hash(payload) != word(4) {
+        if payload.is_empty() || crc32fast::hash(payload) != word(4) {
             break;
         }
         records.push(Bytes::copy_from_slice(payload));
@@ -270,6 +278,33 @@ mod tests {
         let mut flipped = content.clone();
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(parse(&flipped).1, whole, "a record that fails its checksum is no record");
+        let mut zeros = content[..whole].to_vec();
+        zeros.resize(whole + 4096, 0);
+        assert_eq!(parse(&zeros).1, whole, "zeros are no records");
+    }
+
+    #[test]
+    fn behind_a_refused_append_the_log_goes_on_without_a_gap() {
+        let dir = std::env::temp_dir().join(format!("mainstay-log-full-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("wal");
+        let mut writer = Writer {
+            file: File::create(&path).unwrap(),
+            path: path.clone(),
+            dir: dir.clone(),
+            name: "wal".into(),
+            bytes: Arc::default(),
+            counts: Arc::default(),
+            broken: None,
+        };
+        writer.append(&framed(&["one"])).unwrap();
+        // What a full disk took of the next one before it refused the rest.
+        writer.file.write_all(&framed(&["refused"])[..10]).unwrap();
+        writer.take_back(framed(&["one"]).len() as u64).unwrap();
+        writer.append(&framed(&["two"])).unwrap();
+        let (records, _) = parse(&std::fs::read(&path).unwrap());
+        assert_eq!(records, [Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[tokio::test]
