@@ -26,6 +26,9 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5);
 enum Stop {
     /// The work is gone or belongs to somebody else.
     Lost,
+    /// The journal has what this drive did not write: another process of this owner's name drives the work too. Who was
+    /// stopped for a while and replaced does, when it goes on.
+    Behind,
 }
 
 /// How a commit of the drive went, where the drive goes on.
@@ -62,6 +65,14 @@ pub(super) async fn drive(coordinator: &Arc<Coordinator>, id: WorkId, changed: &
         match drive.turn().await {
             Ok(true) => return,
             Ok(false) => {}
+            Err(Stop::Behind) => {
+                // Either of the two may end at any moment, so each goes on from what both have done.
+                tracing::warn!(work = %id, "another process of this name drives this work too");
+                match load(coordinator, id, changed).await {
+                    Some(again) => drive = again,
+                    None => return,
+                }
+            }
             Err(Stop::Lost) => {
                 tracing::info!(work = %id, "another owner has taken this work, or it has ended");
                 return;
@@ -235,7 +246,10 @@ impl Drive<'_> {
     async fn advance(&mut self, event: Event, step: usize, state: Bytes, txn: Txn) -> Result<(), Stop> {
         match self.journal(event, step, state, txn).await? {
             Committed::Yes => self.failures = 0,
-            Committed::Stale => self.pause("what the step read has changed").await?,
+            Committed::Stale => {
+                self.keeps_up().await?;
+                self.pause("what the step read has changed").await?;
+            }
             Committed::WorkChanged => self.look_again().await?,
         }
         Ok(())
@@ -314,7 +328,10 @@ impl Drive<'_> {
         all.unchanged(self.work.key(), self.revision);
         match self.commit(all, None).await? {
             Committed::Yes => Ok(true),
-            Committed::Stale => self.pause("what the last step read has changed").await.map(|()| false),
+            Committed::Stale => {
+                self.keeps_up().await?;
+                self.pause("what the last step read has changed").await.map(|()| false)
+            }
             Committed::WorkChanged => self.look_again().await.map(|()| false),
         }
     }
@@ -398,7 +415,19 @@ impl Drive<'_> {
         }
         self.work = work;
         self.revision = revision;
-        Ok(())
+        self.keeps_up().await
+    }
+
+    /// Stops if the journal goes on where this drive would write next: what it knows of the work is not all.
+    async fn keeps_up(&self) -> Result<(), Stop> {
+        let next = JournalEntry::key_at(self.work.id, self.progress.entries);
+        loop {
+            match self.coordinator.view.read(|reader| reader.entry(&next).is_some()).await {
+                Ok(false) => return Ok(()),
+                Ok(true) => return Err(Stop::Behind),
+                Err(error) => self.wait(&error.to_string()).await,
+            }
+        }
     }
 
     /// Waits before the next attempt; cut short when somebody changes the work or asks for a retry.
