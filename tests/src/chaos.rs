@@ -15,7 +15,7 @@ mod verdict;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use plan::Layout;
@@ -39,6 +39,8 @@ const ACCEPTED_BETWEEN: usize = 30;
 const ACCEPTED_BETWEEN_OF_GUESTS: usize = 6;
 /// Longer than every pause and every attempt that a harmed cell makes before it serves again.
 const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(120);
+/// Whoever rests looks so often whether the storm goes on.
+const LOOKS_AROUND: Duration = Duration::from_millis(100);
 /// A fault strikes within so many milliseconds, drawn from these: what it interrupts takes from some to hundreds.
 const STRIKES_WITHIN_MS: [usize; 3] = [50, 200, 600];
 
@@ -51,6 +53,28 @@ pub struct Storm {
     pub seed: u64,
     /// How long it goes on; `None`: until the short plan is done.
     pub span: Option<Duration>,
+}
+
+/// Somebody does not want to see the end.
+static BROKEN_OFF: AtomicBool = AtomicBool::new(false);
+
+/// Ends the storm that runs as soon as it can: as a failure, and with nothing left behind.
+pub fn break_off() {
+    BROKEN_OFF.store(true, Ordering::Relaxed);
+}
+
+/// Panics if the storm was broken off.
+fn goes_on() {
+    assert!(!BROKEN_OFF.load(Ordering::Relaxed), "the storm was broken off");
+}
+
+/// A [`pause`] that ends where the storm does.
+fn rest(span: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < span {
+        goes_on();
+        pause(LOOKS_AROUND.min(span.saturating_sub(begun.elapsed())));
+    }
 }
 
 /// A seed that is another one each time.
@@ -69,6 +93,9 @@ pub fn run(storm: &Storm) -> Tally {
     let mut house = House::build(storm.layout, &diary);
     let ended = catch_unwind(AssertUnwindSafe(|| rage(storm, &mut house, &diary)));
     ended.unwrap_or_else(|panic| {
+        if BROKEN_OFF.load(Ordering::Relaxed) {
+            resume_unwind(panic);
+        }
         let kept = house.cell.keep();
         eprintln!("--- the storm failed; its last events:\n{}", diary.last());
         eprintln!("--- logs, store and nodes are kept in {}", kept.display());
@@ -104,7 +131,7 @@ fn rage(storm: &Storm, house: &mut House<'_>, diary: &Diary) -> Tally {
         let mut strike = |fault: Fault, tally: &mut Tally| {
             serves(load, between);
             let within = STRIKES_WITHIN_MS[moment.below(STRIKES_WITHIN_MS.len())];
-            pause(Duration::from_millis(moment.below(within) as u64));
+            rest(Duration::from_millis(moment.below(within) as u64));
             house.strike(fault, tally);
             house.guests_are_single();
         };
@@ -143,6 +170,7 @@ fn serves(load: &Load<'_>, between: usize) {
     let from = load.accepted.load(Ordering::Relaxed);
     until("the cell serves", SERVES_AGAIN_WITHIN, || {
         load.complain();
+        goes_on();
         let now = load.accepted.load(Ordering::Relaxed) - from;
         if now >= between {
             Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cell_tests::chaos::{self, Layout, Storm};
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Kills, stops and starves the processes of real cells under load; whatever was acknowledged must be so in the end.
 #[derive(Parser)]
@@ -31,8 +32,25 @@ enum Driver {
     Both,
 }
 
+/// An interrupt ends the storm and what it has started; a second one ends this process alone.
+fn mind_interrupts() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).expect("a signal can be waited for");
+            let mut interrupt = signal(SignalKind::interrupt()).expect("a signal can be waited for");
+            let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+            next().await;
+            chaos::break_off();
+            next().await;
+            std::process::exit(130);
+        });
+    });
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    mind_interrupts();
     let seed = args.seed.unwrap_or_else(chaos::any_seed);
     let layouts: &[Layout] = match args.driver {
         Driver::Fake => &[Layout::Together, Layout::Apart],

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::diary::Diary;
 use super::load::Tenant;
 use super::plan::{Fault, Layout};
+use super::rest;
 use super::tally::Tally;
 use crate::apart::{self, Apart};
 use crate::records::Records;
-use crate::{Cell, Client, Machine, pause, signal, until};
+use crate::{Cell, Client, Machine, signal, until};
 
 const FAKE_NODES: usize = 3;
 /// Each has a project, so that quotas take part.
@@ -171,7 +172,7 @@ impl<'a> House<'a> {
                 tally.count("SIGSTOP, SIGCONT", whom);
                 self.diary.note(whom, &format!("SIGSTOP for {} s", span.as_secs()));
                 signal(pid, Signal::STOP);
-                pause(span);
+                rest(span);
                 signal(pid, Signal::CONT);
                 self.diary.note(whom, "SIGCONT");
             }
@@ -249,7 +250,7 @@ impl<'a> House<'a> {
         tally.count("stopped over a kill", "agents");
         self.diary.note("agents", "SIGSTOP");
         signal(agents, Signal::STOP);
-        pause(ORDERS_ARRIVE);
+        rest(ORDERS_ARRIVE);
         self.diary.note("control", "kill -9");
         self.cell.kill();
         self.cell.run();
@@ -266,10 +267,10 @@ impl<'a> House<'a> {
         let begun = Instant::now();
         signal(pid, Signal::STOP);
         let earlier = apart.overtake();
-        pause(span.saturating_sub(begun.elapsed()));
+        rest(span.saturating_sub(begun.elapsed()));
         signal(pid, Signal::CONT);
         self.diary.note("coordinator", "SIGCONT of the one that was overtaken");
-        pause(SIDE_BY_SIDE);
+        rest(SIDE_BY_SIDE);
         drop(earlier);
         self.diary.note("coordinator", "kill -9 of the one that was overtaken");
     }
@@ -281,7 +282,7 @@ impl<'a> House<'a> {
         let begun = Instant::now();
         while begun.elapsed() < span {
             disk.fill();
-            pause(FILL_AGAIN);
+            rest(FILL_AGAIN);
         }
         disk.free();
         self.diary.note(sub, "their disk has room again");
