@@ -1,6 +1,6 @@
 //! The program under test: the one that the same build made, built here only if nobody has.
 //!
-//! A test executable lies in `target/PROFILE/deps`, the program one above. Cargo notes beside it which sources went into
+//! A test executable lies in `target/PROFILE/deps`, the program one above, and so do programs that are tests. Cargo notes beside it which sources went into
 //! it; if one of these is newer, or the program is not there, cargo is asked to build it, once for each process.
 
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub(crate) fn path() -> &'static Path {
 
 fn built() -> PathBuf {
     let own = std::env::current_exe().expect("the running test has a path");
-    let profile = own.ancestors().find(|dir| dir.ends_with("deps")).and_then(Path::parent);
-    let profile = profile.expect("a test executable lies in target/PROFILE/deps");
+    let profile = own.ancestors().find(|dir| dir.ends_with("deps")).or(Some(&own)).and_then(Path::parent);
+    let profile = profile.expect("an executable lies in target/PROFILE or below");
     let program = profile.join("mainstay");
     if !is_fresh(&program) {
         build(profile);

@@ -16,6 +16,8 @@ use crate::{Client, Door, Machine, SmallDisk, binary, records, until};
 
 const NODES_UP_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// How long somebody without patience waits for an answer.
+const IMPATIENCE: Duration = Duration::from_secs(5);
 
 /// One entry of the API's table of routes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +33,8 @@ pub struct Route {
 /// A cell. Everything that it started ends when it is dropped.
 pub struct Cell {
     dev: Option<Process>,
-    /// Goes before the directory that it is mounted in.
-    disk: Option<SmallDisk>,
+    /// They go before the directory that they are mounted in.
+    disks: BTreeMap<String, SmallDisk>,
     dir: TempDir,
     port: u16,
     nodes: usize,
@@ -56,6 +58,11 @@ impl Cell {
         cell
     }
 
+    /// A new cell of fake nodes that does not run yet.
+    pub fn of_fakes(nodes: usize) -> Cell {
+        Cell::new(nodes, false)
+    }
+
     /// A new cell with one node that runs real guests. It does not run yet.
     ///
     /// # Panics
@@ -71,7 +78,7 @@ impl Cell {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path(), open).expect("the directory is ours");
         let (options, environment) = (Vec::new(), Vec::new());
-        Cell { dev: None, disk: None, dir, port: free_port(), nodes, real, options, environment }
+        Cell { dev: None, disks: BTreeMap::new(), dir, port: free_port(), nodes, real, options, environment }
     }
 
     /// Gives `mainstay dev` these further words at each start from now on, in place of those given before.
@@ -89,7 +96,13 @@ impl Cell {
 
     /// Gives the node of a cell that does not run yet a disk of its own.
     pub fn give_disk(&mut self, mebibytes: u64) {
-        self.disk = Some(SmallDisk::mount(&self.path("agents/node-1"), mebibytes));
+        self.give_disk_at("agents/node-1", mebibytes);
+    }
+
+    /// Gives a directory below the home of a cell that does not run yet a disk of its own.
+    pub fn give_disk_at(&mut self, sub: &str, mebibytes: u64) {
+        let disk = SmallDisk::mount(&self.path(sub), mebibytes);
+        self.disks.insert(sub.to_owned(), disk);
     }
 
     /// The node's own disk.
@@ -97,7 +110,12 @@ impl Cell {
     /// # Panics
     /// If it has none.
     pub fn disk(&self) -> &SmallDisk {
-        self.disk.as_ref().expect("the node was given a disk")
+        self.disk_at("agents/node-1").expect("the node was given a disk")
+    }
+
+    /// The disk of a directory below the home, if it was given one.
+    pub fn disk_at(&self, sub: &str) -> Option<&SmallDisk> {
+        self.disks.get(sub)
     }
 
     /// Where the test may put files of its own.
@@ -167,6 +185,11 @@ impl Cell {
         }
     }
 
+    /// Whether `mainstay dev` has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.dev.as_mut().is_none_or(Process::has_ended)
+    }
+
     /// The process of `mainstay dev`.
     ///
     /// # Panics
@@ -203,6 +226,14 @@ impl Cell {
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
     }
 
+    /// An operator's command for people: whether it ended well, and all that it said.
+    pub fn said(&self, words: &[&str]) -> (bool, String) {
+        let mut command = Command::new(binary::path());
+        let output = command.args(words).arg("--home").arg(self.home()).output().expect("the program can be started");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), said.concat())
+    }
+
     /// An operator's command that must succeed, as JSON.
     #[track_caller]
     pub fn operator(&self, words: &[&str]) -> Value {
@@ -231,6 +262,11 @@ impl Cell {
     /// Someone without a token.
     pub fn anonymous(&self) -> Client {
         Client::anonymous(&self.url(), &self.home().join("pki/authority.crt"))
+    }
+
+    /// Someone without a token and without patience.
+    pub fn impatient(&self) -> Client {
+        Client::patient(&self.url(), &self.home().join("pki/authority.crt"), IMPATIENCE)
     }
 
     /// Where anybody may send anything.
@@ -295,6 +331,41 @@ impl Cell {
             }
         }
         guests
+    }
+
+    /// Where each guest is, as each node's own book says: node, guest and state, and what was doubtful in between: a guest
+    /// that was on two nodes at a time. For fake nodes.
+    pub fn books(&self) -> (BTreeMap<(String, String), String>, Vec<String>) {
+        let text = std::fs::read_to_string(self.home().join("agents/node-1/fake/guests")).unwrap_or_default();
+        let (mut guests, mut doubled) = (BTreeMap::new(), Vec::new());
+        for line in text.lines().skip(1) {
+            let [node, guest, state, run] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+            let key = (node.to_owned(), guest.to_owned());
+            if state == "absent" {
+                guests.remove(&key);
+                continue;
+            }
+            if let Some((other, _)) = guests.keys().find(|(other, of)| of == guest && other != node) {
+                doubled.push(format!("the guest {guest} is {state} (run {run}) on {node} and was on {other}"));
+            }
+            guests.insert(key, state.to_owned());
+        }
+        (guests, doubled)
+    }
+
+    /// Whether it has real guests.
+    pub fn is_real(&self) -> bool {
+        self.real
+    }
+
+    /// Keeps the directory when the cell is dropped, with what lies on disks of its own; says where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        for sub in self.disks.keys() {
+            let (from, to) = (self.path(sub), self.dir.path().join(sub.replace('/', "-")));
+            let _as_far_as_it_goes = Command::new("cp").arg("-r").arg(from).arg(to).status();
+        }
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_path_buf()
     }
 
     /// What the stopped cell has in its store.

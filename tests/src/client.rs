@@ -73,6 +73,11 @@ pub struct Client {
 impl Client {
     /// Without a token; trusts `authority` only.
     pub fn anonymous(url: &str, authority: &Path) -> Client {
+        Client::patient(url, authority, ANSWER_WITHIN)
+    }
+
+    /// The same, who waits for an answer no longer than this.
+    pub fn patient(url: &str, authority: &Path, patience: Duration) -> Client {
         let pem = std::fs::read(authority).expect("the cell's authority is in its home");
         let certificate = Certificate::from_pem(&pem).expect("the cell's authority is a certificate");
         let tls = TlsConfig::builder()
@@ -81,7 +86,7 @@ impl Client {
             .build();
         let config = ureq::Agent::config_builder().tls_config(tls).http_status_as_error(false).proxy(None);
         let config = config.max_idle_connections(CONNECTIONS_KEPT).max_idle_connections_per_host(CONNECTIONS_KEPT);
-        let agent = config.timeout_global(Some(ANSWER_WITHIN)).build().new_agent();
+        let agent = config.timeout_global(Some(patience)).build().new_agent();
         Client { agent, url: url.to_owned(), token: String::new(), project: String::new() }
     }
 

@@ -9,11 +9,11 @@ impl Dice {
         Dice(seed)
     }
 
-    /// From the seed in `MAINSTAY_SEED`, or else `default`. It is printed, so that the same storm can be had again.
-    pub fn of_test(default: u64) -> Dice {
+    /// The seed in `MAINSTAY_SEED`, or else `default`. It is printed, so that the same can be had again.
+    pub fn seed_of_test(default: u64) -> u64 {
         let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
         println!("MAINSTAY_SEED={seed}");
-        Dice(seed)
+        seed
     }
 
     /// A number from 0 to `bound`, not `bound` itself.

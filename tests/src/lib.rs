@@ -12,8 +12,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests are about real processes in real time")]
 
+mod apart;
+mod audit;
 mod binary;
 mod cell;
+pub mod chaos;
 mod client;
 mod dice;
 mod disk;
@@ -25,6 +28,8 @@ pub mod records;
 mod ssh;
 mod wait;
 
+pub use apart::Apart;
+pub use audit::audit;
 pub use cell::{Cell, Route};
 pub use client::{Answer, Client};
 pub use dice::Dice;

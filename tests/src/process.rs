@@ -55,6 +55,11 @@ impl Process {
         })
     }
 
+    /// Whether it has ended, by itself or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -4,6 +4,7 @@
 //! developer can run with the same words.
 
 mod bench;
+mod chaos;
 mod clock;
 mod guest_image;
 mod home;
@@ -82,6 +83,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Kill, stop and starve real processes under load, and see that nothing is lost: `cargo xtask chaos --minutes 5`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Handed to the storm as they are; `--help` says which there are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build the guest image `tiny`.
     GuestImage {
         /// Where to put it [default: target/guest/tiny.qcow2].
@@ -119,6 +127,7 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Proto { what: Proto::Freeze } => proto::freeze(),
         Verb::Sim { args } => run::check(run::cargo(["run", "--quiet", "--package", "sim", "--"]).args(args)),
         Verb::Bench { args } => bench::bench(&args),
+        Verb::Chaos { args } => chaos::chaos(&args),
         Verb::GuestImage { out } => {
             let out = out.unwrap_or_else(house::guest_image);
             guest_image::build(&out, &mut |line| println!("{line}"))

@@ -13,7 +13,8 @@ use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use proto::agent::v1::{
     ApplyNetworksRequest, ApplyNetworksResponse, Build, GuestSpec, GuestState, ListGuestsRequest, ListGuestsResponse,
-    PerformRequest, PerformResponse, ReadConsoleRequest, ReadConsoleResponse, WorkRef, perform_request,
+    PerformRequest, PerformResponse, ReadConsoleRequest, ReadConsoleResponse, TakeStockRequest, TakeStockResponse,
+    WorkRef, perform_request,
 };
 use rpc::tls::{Listener, TlsPeers};
 use rpc::{Limits, Peers as _, Server, Target};
@@ -129,6 +130,10 @@ impl AgentService for Echo {
     }
 
     async fn list_guests(&self, _request: Request<ListGuestsRequest>) -> Result<Response<ListGuestsResponse>, Status> {
+        Err(Status::unimplemented("only orders are measured"))
+    }
+
+    async fn take_stock(&self, _request: Request<TakeStockRequest>) -> Result<Response<TakeStockResponse>, Status> {
         Err(Status::unimplemented("only orders are measured"))
     }
 }

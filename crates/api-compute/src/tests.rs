@@ -39,6 +39,15 @@ async fn a_server_that_is_accepted_has_a_record_and_a_work() {
 }
 
 #[tokio::test]
+async fn a_create_whose_commit_is_unknown_is_accepted_once_also_if_it_has_ended_since() {
+    let cloud = Cloud::new().await;
+    cloud.store.lose_next();
+    let id = cloud.server(BLUE, "web", json!({})).await;
+    cloud.get(BLUE, "2.96", &format!("/servers/{id}")).await.is(200);
+    assert_eq!(cloud.live_servers().await, 1);
+}
+
+#[tokio::test]
 async fn a_server_looks_as_its_version_says() {
     let cloud = Cloud::new().await;
     let id = cloud.server(BLUE, "web", json!({})).await;

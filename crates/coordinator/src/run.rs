@@ -5,6 +5,8 @@
 //! or are aborted. Works are independent; a bounded number moves at a time.
 
 mod drive;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

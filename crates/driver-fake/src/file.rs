@@ -1,7 +1,8 @@
 //! What a machine in a directory remembers: one line a change, `NODE GUEST STATE RUN`.
 //!
 //! The first line names the boot of the real machine. In another boot nothing runs any more. A last line without its end
-//! was torn by the death of the writer, whose caller was not answered: it counts for nothing.
+//! was torn by the death of the writer, whose caller was not answered: it counts for nothing. One that a full disk tore is
+//! cut off before the next is written behind it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,6 +16,8 @@ pub(crate) type Guests = BTreeMap<(String, GuestId), Observed>;
 
 pub(crate) struct Book {
     file: File,
+    /// The length of its whole lines.
+    length: u64,
 }
 
 impl Book {
@@ -33,14 +36,28 @@ impl Book {
         std::fs::write(&beside, fresh)?;
         std::fs::rename(&beside, path)?;
         let file = File::options().append(true).open(path)?;
-        Ok((Book { file }, guests))
+        let length = file.metadata()?.len();
+        Ok((Book { file, length }, guests))
     }
 
     /// Notes how a guest stands; `None`: it is gone.
     pub(crate) fn note(&mut self, node: &str, guest: GuestId, observed: Option<Observed>) -> std::io::Result<()> {
         let mut text = String::new();
         line(&mut text, node, guest, observed);
-        self.file.write_all(text.as_bytes())
+        self.write(text.as_bytes(), |file, bytes| file.write_all(bytes))
+    }
+
+    fn write(
+        &mut self,
+        text: &[u8],
+        write: impl FnOnce(&mut File, &[u8]) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        if let Err(error) = write(&mut self.file, text) {
+            self.file.set_len(self.length)?;
+            return Err(error);
+        }
+        self.length += text.len() as u64;
+        Ok(())
     }
 }
 
@@ -76,4 +93,25 @@ fn parse(text: &str, boot: &str) -> Guests {
         };
     }
     guests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_full_disk_tore_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guests");
+        let (mut book, _) = Book::open(&path, "boot").unwrap();
+        let guest: GuestId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let full = |file: &mut File, bytes: &[u8]| {
+            file.write_all(&bytes[..5])?;
+            Err(std::io::ErrorKind::StorageFull.into())
+        };
+        book.write(b"n1 00000000-0000-4000-8000-000000000002 running 1\n", full).unwrap_err();
+        book.note("n1", guest, Some(Observed::Running(Run(1)))).unwrap();
+        let (_, guests) = Book::open(&path, "boot").unwrap();
+        assert_eq!(guests, Guests::from([(("n1".to_owned(), guest), Observed::Running(Run(1)))]));
+    }
 }

@@ -12,7 +12,7 @@ use placement::quota;
 use planted::Bug;
 use prost::Message;
 use proto::compute::state::v1::ServerWork;
-use store::{CommitError, DecodeError, ReadError, Reader, Record, Revision, Txn, View};
+use store::{CommitError, DecodeError, Precondition, ReadError, Reader, Record, Revision, Txn, View};
 use telemetry::Cx;
 
 pub use create::{NewServer, Wanted};
@@ -368,15 +368,23 @@ impl Servers {
         }
     }
 
-    /// Whether a transaction whose outcome was unknown has happened: its work, which has a fresh id, was created. (If
-    /// the work has ended since, the request is decided again and finds the state that it wanted.) Without a work: what
-    /// it wrote is exactly there, or what it removed is gone.
+    /// Whether a transaction whose outcome was unknown has happened: its work, or its new server, which have fresh ids, was
+    /// created. The work may have ended since; the server is known to nobody yet. (If the work of a change has ended, the
+    /// request is decided again and finds the state that it wanted.) Without a work: what it wrote is exactly there, or
+    /// what it removed is gone.
     async fn landed(&self, txn: &Txn) -> Result<bool, AcceptError> {
         let is_work = |key: &store::Key| key.as_bytes().starts_with(b"w/work/");
         let works: Vec<_> = txn.ops.iter().map(store::Op::key).filter(|key| is_work(key)).cloned().collect();
+        let server = txn.preconditions.iter().find_map(|precondition| match precondition {
+            Precondition::Absent(key) if key.as_bytes().starts_with(Server::TABLE.as_bytes()) => Some(key),
+            Precondition::Absent(_)
+            | Precondition::Exists(_)
+            | Precondition::RevisionIs(..)
+            | Precondition::CounterIs(..) => None,
+        });
         let landed = self.view.read(|reader| {
             if !works.is_empty() {
-                return works.iter().any(|key| reader.entry(key).is_some());
+                return works.iter().chain(server).any(|key| reader.entry(key).is_some());
             }
             txn.ops.iter().all(|op| match op {
                 store::Op::Put(key, value) => reader.entry(key).and_then(store::Entry::record) == Some(value),

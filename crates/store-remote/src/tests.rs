@@ -145,6 +145,8 @@ async fn those_who_wait_for_the_head_share_a_question_but_never_an_older_one() {
 async fn a_commit_whose_answer_is_lost_is_unknown_and_may_be_sent_again() {
     let engine = memory::open(&world());
     let (store, line) = remote_as(Role::Coordinator, Arc::new(engine.clone()));
+    // From here on the store's life is known: the first request only asks for it.
+    store.commit(create("before")).await.unwrap();
     line.cut.store(true, Ordering::Relaxed);
     let lost = store.commit(create("a")).await;
     assert!(matches!(lost, Err(CommitError::Unknown { .. })), "{lost:?}");

@@ -1,7 +1,8 @@
 //! Records as frames of bytes, so that a torn write is told from a whole one.
 //!
 //! Frame: length (u32, little endian), CRC-32 of the payload (u32), payload. Reading stops at the first frame that is
-//! short or does not match its checksum.
+//! short, empty or does not match its checksum. An empty one is what a file system shows that has made a file longer and
+//! lost what was written there: zeros, which would match.
 
 use bytes::Bytes;
 
@@ -28,7 +29,7 @@ pub fn parse(content: &[u8]) -> (Vec<Bytes>, usize) {
             |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
         let start = at + FRAME_HEADER_BYTES;
         let Some(payload) = content.get(start..start.saturating_add(word(0) as usize)) else { break };
-        if crc32fast::hash(payload) != word(4) {
+        if payload.is_empty() || crc32fast::hash(payload) != word(4) {
             break;
         }
         records.push(Bytes::copy_from_slice(payload));
@@ -58,5 +59,8 @@ mod tests {
         let mut flipped = content.clone();
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(parse(&flipped).1, whole, "a record that fails its checksum is no record");
+        let mut zeros = content[..whole].to_vec();
+        zeros.resize(whole + 4096, 0);
+        assert_eq!(parse(&zeros).1, whole, "zeros are no records");
     }
 }

@@ -48,7 +48,8 @@ pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -
     networks.bootstrap(&project, &[]).await.map_err(|error| error.to_string())?;
     let flavor = Flavor::plain(FLAVOR, FLAVOR, 1, 512, 1);
     let image = image(world);
-    let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES.cast_signed())]) };
+    let limits =
+        Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES.cast_signed())]) };
     let records = [(flavor.key(), flavor.encode()), (image.key(), image.encode()), (limits.key(), limits.encode())];
     for (key, value) in records {
         let mut txn = Txn::new();

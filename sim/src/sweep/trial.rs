@@ -56,7 +56,9 @@ impl std::fmt::Display for Strike {
         match self.harm {
             Harm::Crash => write!(f, "{}:crash", self.at),
             Harm::Pause => write!(f, "{}:pause", self.at),
-            Harm::Fail(failure, times) => write!(f, "{}:{}:{times}", self.at, failure.name().replace(", ", "-").replace(' ', "-")),
+            Harm::Fail(failure, times) => {
+                write!(f, "{}:{}:{times}", self.at, failure.name().replace(", ", "-").replace(' ', "-"))
+            }
         }
     }
 }

@@ -6,7 +6,6 @@ mod boots_and_deletes;
 mod every_role_apart;
 mod every_route;
 mod idle_writes_nothing;
-mod kill9_storm;
 mod malformed;
 mod no_capacity;
 mod operators;

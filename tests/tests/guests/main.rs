@@ -4,6 +4,5 @@
 //! Guests are emulated and take some ten seconds to boot, so each test has one cell and as few boots as tell something.
 
 mod causes;
-mod kills;
 mod outlive;
 mod power_loss;

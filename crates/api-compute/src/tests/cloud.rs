@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ::servers::nodes::{Attendance, ServersContext, servers_service};
 use ::servers::{Server, Servers, VmState};
@@ -20,7 +20,11 @@ use networks::Networks;
 use pki::Role;
 use placement::{Inventory, Node, Provider, ProviderId};
 use serde_json::{Value, json};
-use store::{KeyRange, Record, Txn, View};
+use store::port::Snapshot;
+use store::{
+    CommitError, Entry, Key, KeyRange, Op, Page, Precondition, ReadError, Record, Revision, Store, Txn, View, Watch,
+    WatchError,
+};
 use telemetry::Ring;
 use telemetry::metrics::Metrics;
 use tower::ServiceExt;
@@ -77,6 +81,52 @@ impl rpc::Peers for Nowhere {
     }
 }
 
+/// A store of which an answer can be lost. Until it is asked again, what was accepted has come to its end.
+pub(super) struct Lossy {
+    store: store::engine::Engine,
+    armed: AtomicBool,
+}
+
+impl Lossy {
+    pub(super) fn lose_next(&self) {
+        self.armed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Store for Lossy {
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, ReadError> {
+        self.store.get(key).await
+    }
+
+    async fn range(&self, range: &KeyRange, limit: usize) -> Result<Page, ReadError> {
+        self.store.range(range, limit).await
+    }
+
+    async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Box<dyn Watch>, WatchError> {
+        self.store.watch(range, after).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, ReadError> {
+        self.store.snapshot().await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Revision, CommitError> {
+        if !self.armed.swap(false, Ordering::Relaxed) {
+            return self.store.commit(txn).await;
+        }
+        let mut end = Txn::new();
+        let works = txn.ops.iter().map(Op::key).filter(|key| key.as_bytes().starts_with(b"w/"));
+        works.for_each(|key| {
+            end.preconditions.push(Precondition::Exists(key.clone()));
+            end.delete(key.clone());
+        });
+        self.store.commit(txn).await?;
+        self.store.commit(end).await?;
+        Err(CommitError::Unknown { reason: "the answer was lost".into() })
+    }
+}
+
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     body: Value,
@@ -96,6 +146,7 @@ pub(super) struct Cloud {
     pub(super) image: String,
     pub(super) ring: Arc<Ring>,
     pub(super) identity: Arc<Identity>,
+    pub(super) store: Arc<Lossy>,
     pub(super) view: Arc<View>,
     world: World,
     dir: PathBuf,
@@ -114,12 +165,12 @@ impl Cloud {
         let dir = std::env::temp_dir().join(format!("mainstay-api-compute-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let world: World = world::os::OsHost::world(tokio::runtime::Handle::current(), &dir);
-        let store = Arc::new(store::memory::open(&world));
+        let store = Arc::new(Lossy { store: store::memory::open(&world), armed: AtomicBool::new(false) });
         let mut indexes = ::servers::indexes();
         indexes.extend(images::indexes());
         indexes.extend(networks::indexes());
         indexes.extend(identity::indexes());
-        let view = View::open(&world, store, indexes).await.unwrap();
+        let view = View::open(&world, Arc::clone(&store) as Arc<dyn Store>, indexes).await.unwrap();
         ::servers::bootstrap(&view, &world).await.unwrap();
         let image = populate(&world, &view).await;
         let ring = Ring::new(&world, "test");
@@ -149,7 +200,7 @@ impl Cloud {
             public_url: "https://cloud".into(),
         };
         let (router, table) = crate::routes().build(compute, &platform);
-        Cloud { router, table, image, ring, identity, view, world, dir }
+        Cloud { router, table, image, ring, identity, store, view, world, dir }
     }
 
     pub(super) async fn send(&self, who: &str, version: &str, method: &str, path: &str, body: Value) -> Answer {

@@ -188,12 +188,19 @@ impl Writer {
     fn append(&mut self, frames: &[u8]) -> std::io::Result<()> {
         let start = self.bytes.load(Ordering::Relaxed);
         if let Err(error) = self.file.write_all(frames) {
-            // A full disk leaves a torn frame: cut it, so that a later append does not land behind garbage.
-            self.file.set_len(start)?;
+            self.take_back(start)?;
             return Err(error);
         }
         self.file.sync_data()?;
         self.bytes.store(start + frames.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A full disk leaves a torn frame: it is cut, and the next append begins where it began. Else that would land behind
+    /// a gap, and reading ends at a gap.
+    fn take_back(&mut self, start: u64) -> std::io::Result<()> {
+        self.file.set_len(start)?;
+        self.file.seek(SeekFrom::Start(start))?;
         Ok(())
     }
 
@@ -227,6 +234,35 @@ fn sync_dir(dir: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_refused_append_the_log_goes_on_without_a_gap() {
+        let framed = |record: &'static str| {
+            let mut out = Vec::new();
+            frame(&Bytes::from_static(record.as_bytes()), &mut out);
+            out
+        };
+        let dir = std::env::temp_dir().join(format!("mainstay-log-full-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("wal");
+        let mut writer = Writer {
+            file: File::create(&path).unwrap(),
+            path: path.clone(),
+            dir: dir.clone(),
+            name: "wal".into(),
+            bytes: Arc::default(),
+            counts: Arc::default(),
+            broken: None,
+        };
+        writer.append(&framed("one")).unwrap();
+        // What a full disk took of the next one before it refused the rest.
+        writer.file.write_all(&framed("refused")[..10]).unwrap();
+        writer.take_back(framed("one").len() as u64).unwrap();
+        writer.append(&framed("two")).unwrap();
+        let (records, _) = parse(&std::fs::read(&path).unwrap());
+        assert_eq!(records, [Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[tokio::test]
     async fn what_was_appended_is_read_back_after_a_rewrite_too() {

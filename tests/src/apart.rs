@@ -1,0 +1,115 @@
+//! A cell whose roles are processes of their own: what they have of each other, they have over mutual TLS.
+//!
+//! There is one process of each role, and one for all agents. The coordinator has two places: a second one of its name
+//! can be started at the other while the first still holds its own, and everybody knows both.
+
+use std::collections::BTreeMap;
+
+use crate::Cell;
+use crate::process::{Process, free_port};
+
+/// The roles, in the order in which they are started.
+pub(crate) const ROLES: [&str; 5] = ["store", "scheduler", "coordinator", "api", "agents"];
+
+/// The processes of a cell that was made by `mainstay dev`, and stopped.
+pub struct Apart {
+    home: String,
+    listen: String,
+    logs: BTreeMap<String, std::path::PathBuf>,
+    places: BTreeMap<&'static str, String>,
+    nodes: usize,
+    /// Where the coordinator is to be found: the first or the second of its places.
+    second: bool,
+    running: BTreeMap<&'static str, Process>,
+}
+
+impl Apart {
+    /// Starts every role of `cell`, which does not run and had so many nodes.
+    pub fn start(cell: &Cell, nodes: usize) -> Apart {
+        let places = ["store", "scheduler", "coordinator", "coordinator again", "api"];
+        let places = places.into_iter().map(|place| (place, format!("127.0.0.1:{}", free_port())));
+        let logs = ROLES.into_iter().map(|role| (role.to_owned(), cell.log(role)));
+        let mut apart = Apart {
+            home: cell.home().display().to_string(),
+            listen: cell.url().replace("https://", ""),
+            logs: logs.collect(),
+            places: places.collect(),
+            nodes,
+            second: false,
+            running: BTreeMap::new(),
+        };
+        ROLES.into_iter().for_each(|role| apart.run(role));
+        apart
+    }
+
+    /// Starts the process of `role` and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub fn run(&mut self, role: &'static str) {
+        let mut process = Process::start(&self.words(role), &self.logs[role]);
+        process.ready();
+        self.running.insert(role, process);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, role: &str) {
+        if let Some(mut process) = self.running.remove(role) {
+            process.kill();
+        }
+    }
+
+    /// The process of `role`, if it runs.
+    pub fn pid(&self, role: &str) -> Option<u32> {
+        self.running.get(role).map(Process::id)
+    }
+
+    /// Starts another coordinator of the same name, while nobody has ended the one that is returned.
+    pub fn overtake(&mut self) -> Option<Process> {
+        let earlier = self.running.remove("coordinator");
+        self.second = !self.second;
+        self.run("coordinator");
+        earlier
+    }
+
+    /// Starts again those that have ended by themselves; their names.
+    pub fn restart_ended(&mut self) -> Vec<&'static str> {
+        let mut ended = Vec::new();
+        for role in ROLES {
+            if self.running.get_mut(role).is_none_or(Process::has_ended) {
+                ended.push(role);
+            }
+        }
+        ended.iter().for_each(|role| self.run(role));
+        ended
+    }
+
+    fn words(&self, role: &str) -> Vec<String> {
+        let place = |of: &str| self.places[of].clone();
+        let coordinator = || if self.second { "coordinator again" } else { "coordinator" };
+        let (mut words, peers): (Vec<String>, &[&str]) = if role == "agents" {
+            let mut words = vec!["agent".to_owned(), "--driver".to_owned(), "fake".to_owned()];
+            words.extend((1..=self.nodes).flat_map(|number| ["--node".to_owned(), format!("node-{number}")]));
+            (words, &["coordinator", "coordinator again", "api"])
+        } else {
+            let own = if role == "coordinator" { coordinator() } else { role };
+            let words = ["serve", "--roles", role, "--name", "one", "--listen", &self.listen, "--rpc-listen"];
+            let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            words.push(place(own));
+            let peers: &[&str] = match role {
+                "store" => &[],
+                "scheduler" => &["store"],
+                "coordinator" => &["store", "scheduler", "api"],
+                _ => &["store", "coordinator"],
+            };
+            (words, peers)
+        };
+        words.extend(["--home".to_owned(), self.home.clone()]);
+        for peer in peers {
+            let at = if role == "api" && *peer == "coordinator" { coordinator() } else { peer };
+            let name = peer.split(' ').next().unwrap_or(peer);
+            words.extend(["--peer".to_owned(), format!("{name}/one={}", place(at))]);
+        }
+        words
+    }
+}
