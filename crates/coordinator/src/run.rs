@@ -67,6 +67,8 @@ pub struct Coordinator {
     permits: Semaphore,
     /// Its name, while it has it.
     name: Mutex<Option<Name>>,
+    /// Closed when another process has taken the name.
+    named: Semaphore,
 }
 
 impl Coordinator {
@@ -87,10 +89,17 @@ impl Coordinator {
             options,
             active: Mutex::default(),
             name: Mutex::default(),
+            named: Semaphore::new(0),
         });
         let running = Arc::clone(&coordinator);
         ring.world().spawn("coordinator", async move { running.run().await });
         coordinator
+    }
+
+    /// Completes when another process has taken the name: this one drives nothing any more and must end. If it is started
+    /// again it takes the name back, so that whoever is left in the end has it.
+    pub async fn lost_its_name(&self) {
+        let _closed = self.named.acquire().await;
     }
 
     /// What is known of a work in flight here.
@@ -279,8 +288,9 @@ impl Coordinator {
         if name.take_if(|name| name.is_lost_by(key)).is_some() {
             tracing::error!(
                 owner = self.options.owner,
-                "another process has taken the name of this coordinator: it drives no work any more; end one of the two"
+                "another process has taken the name of this coordinator: it drives no work any more"
             );
+            self.named.close();
             return true;
         }
         false

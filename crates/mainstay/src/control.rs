@@ -245,6 +245,11 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         // Works are taken over only now that this process can reach the roles that it runs itself.
         let coordinator = start_coordinator(&process, &attendance)?;
         metrics::count_works(&process.metrics, &process.view, &coordinator);
+        let named = Arc::clone(&coordinator);
+        process.world.spawn("name of the coordinator", async move {
+            named.lost_its_name().await;
+            nameless();
+        });
         operator.set_coordinator(coordinator);
     }
     let stop = Arc::new(tokio::sync::Notify::new());
@@ -277,6 +282,15 @@ fn indexes() -> Vec<store::Index> {
 /// The state of the disk is unknown: only opening the store again can tell what was written.
 fn broken(reason: String) {
     eprintln!("mainstay: the store failed ({reason}); the process ends, start it again");
+    std::process::exit(70);
+}
+
+/// Another process of this name has started, so that this one was taken for dead.
+fn nameless() {
+    eprintln!(
+        "mainstay: another process with the name of this coordinator has started, and its works are that one's now; this \
+         process ends. If it is started again it takes the name back: run one process under each --name"
+    );
     std::process::exit(70);
 }
 

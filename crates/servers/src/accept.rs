@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordinator::{Accept, WorkId};
+use coordinator::{Accept, Work, WorkId};
 use identity::{Caller, ProjectId};
 use placement::quota;
 use planted::Bug;
@@ -225,7 +225,7 @@ impl Servers {
 
     /// Accepts that a server shall be deleted. Whatever else is under way for it is told to stop.
     pub async fn delete(&self, cx: &Cx, caller: &Caller, id: &str) -> Result<(), AcceptError> {
-        self.decide(cx, |reader, txn| {
+        self.decide_until(cx, Wish::Gone, |reader, txn| {
             let (mut server, revision) = changeable(reader, caller, id)?;
             let subject = server.id.to_string();
             let running = coordinator::record::running(reader, &subject);
@@ -319,13 +319,22 @@ impl Servers {
         cx: &Cx,
         decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
     ) -> Result<T, AcceptError> {
+        self.decide_until(cx, Wish::Changed, decide).await
+    }
+
+    async fn decide_until<T>(
+        &self,
+        cx: &Cx,
+        wish: Wish,
+        decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
+    ) -> Result<T, AcceptError> {
         for _ in 0..DECISIONS_MAX {
             let planned = self.view.read(|reader| {
                 let mut txn = Txn::new();
                 decide(reader, &mut txn).map(|value| (value, txn))
             });
             let (value, txn) = planned.await??;
-            if txn.ops.is_empty() || self.commit(cx, txn).await? {
+            if txn.ops.is_empty() || self.commit(cx, wish, txn).await? {
                 return Ok(value);
             }
         }
@@ -333,12 +342,12 @@ impl Servers {
     }
 
     /// `true`: it happened. `false`: decide again.
-    async fn commit(&self, cx: &Cx, txn: Txn) -> Result<bool, AcceptError> {
+    async fn commit(&self, cx: &Cx, wish: Wish, txn: Txn) -> Result<bool, AcceptError> {
         let mut unknown = false;
         loop {
             match self.view.store().commit(txn.clone()).await {
                 Ok(_) => return Ok(true),
-                Err(CommitError::Conflict { .. }) if unknown => return self.landed(&txn).await,
+                Err(CommitError::Conflict { .. }) if unknown => return self.landed(wish, &txn).await,
                 Err(CommitError::Conflict { .. }) => return Ok(false),
                 Err(CommitError::OverLimit { key, current, delta, limit }) => {
                     let wanted = delta.unsigned_abs();
@@ -360,6 +369,10 @@ impl Servers {
                     unknown = true;
                     cx.world().sleep(RESEND_PAUSE).await;
                 }
+                // What was sent before this refusal may have happened: only an answer to it tells.
+                Err(CommitError::NotNow { .. }) if unknown && !cx.left().is_zero() => {
+                    cx.world().sleep(RESEND_PAUSE).await;
+                }
                 Err(CommitError::NotNow { reason }) => return Err(AcceptError::Busy(reason)),
                 Err(CommitError::Invalid(error)) => {
                     return Err(AcceptError::Invalid(format!("too much for one request: {error}")));
@@ -368,23 +381,25 @@ impl Servers {
         }
     }
 
-    /// Whether a transaction whose outcome was unknown has happened: its work, or its new server, which have fresh ids, was
-    /// created. The work may have ended since; the server is known to nobody yet. (If the work of a change has ended, the
-    /// request is decided again and finds the state that it wanted.) Without a work: what it wrote is exactly there, or
-    /// what it removed is gone.
-    async fn landed(&self, txn: &Txn) -> Result<bool, AcceptError> {
-        let is_work = |key: &store::Key| key.as_bytes().starts_with(b"w/work/");
-        let works: Vec<_> = txn.ops.iter().map(store::Op::key).filter(|key| is_work(key)).cloned().collect();
-        let server = txn.preconditions.iter().find_map(|precondition| match precondition {
-            Precondition::Absent(key) if key.as_bytes().starts_with(Server::TABLE.as_bytes()) => Some(key),
-            Precondition::Absent(_)
-            | Precondition::Exists(_)
-            | Precondition::RevisionIs(..)
-            | Precondition::CounterIs(..) => None,
+    /// Whether a transaction whose outcome was unknown has happened: something was created that has a fresh id, a work, a
+    /// server, or the action that tells of the request. The work may have ended since, and the server may even be gone: for a
+    /// deletion that is what it was for. Where nothing fresh was to be created: what it wrote is exactly there, or what it
+    /// removed is gone.
+    async fn landed(&self, wish: Wish, txn: &Txn) -> Result<bool, AcceptError> {
+        let absent = txn.preconditions.iter().filter_map(|precondition| match precondition {
+            Precondition::Absent(key) => Some(key),
+            Precondition::Exists(_) | Precondition::RevisionIs(..) | Precondition::CounterIs(..) => None,
         });
+        let is_in = |key: &store::Key, table: &str| key.as_bytes().starts_with(table.as_bytes());
+        let created = absent.filter(|key| is_in(key, Work::TABLE) || is_in(key, Server::TABLE));
+        // No two requests have one id.
+        let told = txn.ops.iter().map(store::Op::key).filter(|key| is_in(key, Action::TABLE));
+        let fresh: Vec<_> = created.chain(told).collect();
         let landed = self.view.read(|reader| {
-            if !works.is_empty() {
-                return works.iter().chain(server).any(|key| reader.entry(key).is_some());
+            if !fresh.is_empty() {
+                let servers = txn.ops.iter().map(store::Op::key).filter(|key| is_in(key, Server::TABLE));
+                let gone = servers.into_iter().any(|key| reader.entry(key).is_none());
+                return fresh.iter().any(|key| reader.entry(key).is_some()) || (wish == Wish::Gone && gone);
             }
             txn.ops.iter().all(|op| match op {
                 store::Op::Put(key, value) => reader.entry(key).and_then(store::Entry::record) == Some(value),
@@ -394,6 +409,15 @@ impl Servers {
         });
         Ok(landed.await?)
     }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// That something is, or is otherwise.
+    Changed,
+    /// That a server is gone.
+    Gone,
 }
 
 /// A server that the caller may see; to others it does not exist.

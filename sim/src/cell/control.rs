@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coordinator::{Coordinator, Options};
 use networks::Networks;
+use parking_lot::Mutex;
 use pki::Role;
 use rpc::{Peers, Server, Target};
 use scheduler::Scheduler;
@@ -47,12 +48,12 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
     let own = shape.identity(who);
     let ring = Ring::new(&world, own.to_string());
     let peers = cell.net.peers(process, own);
-    let this = This { cell: Arc::clone(&cell), who, process, world, ring, peers };
+    let this = This { cell: Arc::clone(&cell), who, process, world, ring, peers, coordinator: Mutex::default() };
     if !shape.plays(who, Role::Store) {
         let target = this.first(Role::Store);
         let store: Arc<dyn Store> = Arc::new(RemoteStore::new(Arc::clone(&this.peers), target, &this.ring));
         return match this.roles(store, false).await {
-            Ok(()) => std::future::pending().await,
+            Ok(()) => this.ends().await,
             Err(reason) => reason,
         };
     }
@@ -66,7 +67,12 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
     if let Err(reason) = this.roles(Arc::new(engine), true).await {
         return reason;
     }
-    match end.await {
+    let (store, name) = (std::pin::pin!(end), std::pin::pin!(this.ends()));
+    let store = match futures_util::future::select(store, name).await {
+        futures_util::future::Either::Left((end, _)) => end,
+        futures_util::future::Either::Right((reason, _)) => return reason,
+    };
+    match store {
         Ok(Err(error)) => format!("the store failed: {error}"),
         Ok(Ok(())) | Err(_) => "the store was closed".into(),
     }
@@ -79,9 +85,20 @@ struct This {
     world: World,
     ring: Arc<Ring>,
     peers: Arc<dyn Peers>,
+    coordinator: Mutex<Option<Arc<Coordinator>>>,
 }
 
 impl This {
+    /// Completes when the process must end for want of its name.
+    async fn ends(&self) -> String {
+        let coordinator = self.coordinator.lock().clone();
+        match coordinator {
+            Some(coordinator) => coordinator.lost_its_name().await,
+            None => std::future::pending().await,
+        }
+        "its name was taken".into()
+    }
+
     fn plays(&self, role: Role) -> bool {
         self.cell.size.control.plays(self.who, role)
     }
@@ -91,7 +108,7 @@ impl This {
     }
 
     async fn roles(&self, store: Arc<dyn Store>, holds_it: bool) -> Result<(), String> {
-        let This { cell, who, process, world, ring, peers } = self;
+        let This { cell, who, process, world, ring, peers, .. } = self;
         let name = who.to_string();
         let mut routes = Routes::default();
         if holds_it {
@@ -122,7 +139,8 @@ impl This {
                 picks: networks::Picks::default(),
             };
             let options = Options { owner: name, concurrent: WORKS_MAX };
-            let _driven_by_its_own_tasks = Coordinator::start(&view, ring, peers, workflow::all(&context), options);
+            let coordinator = Coordinator::start(&view, ring, peers, workflow::all(&context), options);
+            *self.coordinator.lock() = Some(coordinator);
             servers::push::start(&view, ring, peers, &attendance);
             cell.attended(*who, *process, attendance);
         }
