@@ -13,6 +13,7 @@ mod packages;
 mod proto;
 mod python;
 mod run;
+mod sim;
 mod stages;
 mod test;
 mod tidy;
@@ -76,6 +77,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Harm every workflow at every boundary between effects, and at every pair of them; `--help` says more.
+    #[command(disable_help_flag = true)]
+    Sweep {
+        /// Handed to the sweep as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Measure cells and their parts beside bare peers; `cargo xtask bench --help` says which figures there are.
     #[command(disable_help_flag = true)]
     Bench {
@@ -125,7 +133,8 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Tidy => tidy::tidy(),
         Verb::Proto { what: Proto::Check } => proto::check(),
         Verb::Proto { what: Proto::Freeze } => proto::freeze(),
-        Verb::Sim { args } => run::check(run::cargo(["run", "--quiet", "--package", "sim", "--"]).args(args)),
+        Verb::Sim { args } => sim::by_hand("sim", &args),
+        Verb::Sweep { args } => sim::by_hand("sweep", &args),
         Verb::Bench { args } => bench::bench(&args),
         Verb::Chaos { args } => chaos::chaos(&args),
         Verb::GuestImage { out } => {

@@ -11,10 +11,7 @@ use std::process::Command;
 
 use crate::run::{self, cargo};
 use crate::stages::Stages;
-use crate::{guest_image, house, packages, proto, tidy};
-
-/// The seeds that every change is tried with, besides those of the simulator's own tests.
-const SIMULATED: [&str; 2] = ["--seeds", "1000..1060"];
+use crate::{guest_image, house, packages, proto, sim, tidy};
 
 /// `cargo xtask test`.
 pub(crate) fn test(quick: bool) -> anyhow::Result<()> {
@@ -51,7 +48,8 @@ fn all(stages: &mut Stages, quick: bool) -> anyhow::Result<count::Count> {
         }
     }
     if !quick {
-        stages.run("simulation", || run::check(run::command(house::target().join("debug/sim")).args(SIMULATED)))?;
+        stages.run("simulation", sim::fresh)?;
+        stages.run("sweep", sim::sweep)?;
     }
     Ok(count)
 }

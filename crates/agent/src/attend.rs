@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_core::{Input, Note};
@@ -63,6 +64,11 @@ impl Pauses {
         Pauses { next: PAUSE_FIRST }
     }
 
+    /// The next one is as good as none.
+    fn at_once() -> Pauses {
+        Pauses { next: Duration::from_millis(2) }
+    }
+
     async fn rest(&mut self, world: &World) {
         let half = self.next / 2;
         let more = world.random_below(u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1));
@@ -97,6 +103,12 @@ impl Node {
         let mut client = NodesServiceClient::new(self.config.peers.channel(target, &cx));
         let mut stream = client.attend(self.attendance()).await?.into_inner();
         while let Some(welcome) = stream.message().await? {
+            if let Some(known) = welcome.known_life {
+                // Nothing was taken: it was asked for, or an earlier process of this node came further than this one knew.
+                self.lives_after(known);
+                *pauses = Pauses::at_once();
+                continue;
+            }
             *pauses = Pauses::new();
             tracing::info!(node = self.name(), coordinator = welcome.coordinator, "attending");
         }
@@ -116,7 +128,14 @@ impl Node {
             facts: capacity.facts,
             guests: self.notes().iter().map(wire::report).collect(),
             release: self.config.release.clone(),
+            life: Some(self.life.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The cell knows of a life `known` of this node: this process's is a later one.
+    fn lives_after(&self, known: u64) {
+        let later = |life: u64| (life == 0 || life < known).then_some(known + 1);
+        let _unless_it_is_so_already = self.life.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     async fn report(self: Arc<Self>) {

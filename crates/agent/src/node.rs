@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use agent_core::{Answer, Core, Descriptions, Effect, Entry, Input, Note, Order, Refusal, Ticket};
@@ -49,6 +50,8 @@ pub struct Node {
     pub(crate) world: World,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) outbox: Outbox,
+    /// Under which it attends; 0 until a coordinator has told what came before.
+    pub(crate) life: AtomicU64,
     journal: Arc<Journal>,
     inner: Mutex<Inner>,
     /// Closed when the guests that were there at the start have been seen to.
@@ -78,6 +81,7 @@ impl Node {
             world: world.clone(),
             blobs: Arc::new(blobs),
             outbox: Outbox::default(),
+            life: AtomicU64::new(0),
             journal: Arc::clone(journal),
             inner: Mutex::new(inner),
             ready: Semaphore::new(0),

@@ -154,6 +154,8 @@ pub struct Node {
     pub disabled: Option<String>,
     /// Its availability zone.
     pub zone: String,
+    /// The highest life of its agent that has attended.
+    pub life: u64,
 }
 
 impl Record for Node {
@@ -178,6 +180,7 @@ impl Record for Node {
             disabled: self.disabled.is_some(),
             disabled_reason: self.disabled.clone().unwrap_or_default(),
             zone: self.zone.clone(),
+            life: self.life,
         }
     }
 
@@ -194,6 +197,7 @@ impl Record for Node {
             release: stored.release,
             disabled: stored.disabled.then_some(stored.disabled_reason),
             zone: stored.zone,
+            life: stored.life,
         })
     }
 }

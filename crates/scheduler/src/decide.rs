@@ -134,6 +134,7 @@ mod tests {
                 release: String::new(),
                 disabled: (name == "n3").then(|| "broken fan".into()),
                 zone: "nova".into(),
+                life: 0,
             };
             hosts.apply(&provider.key(), Some(&entry(Value::Record(provider.encode()))));
             hosts.apply(&node.key(), Some(&entry(Value::Record(node.encode()))));

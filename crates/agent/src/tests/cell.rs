@@ -270,7 +270,7 @@ impl NodesService for Seen {
     async fn attend(&self, request: Request<AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {
         let node = rpc::peer_of(&request)?.name;
         let (sender, receiver) = mpsc::channel(1);
-        sender.try_send(Ok(AttendResponse { coordinator: "c1".into() })).unwrap();
+        sender.try_send(Ok(AttendResponse { coordinator: "c1".into(), known_life: None })).unwrap();
         let mut notes = self.0.lock();
         *notes.attended.entry(node).or_default() += 1;
         notes.last = request.into_inner();

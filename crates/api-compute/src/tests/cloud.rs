@@ -309,6 +309,7 @@ async fn populate(world: &World, view: &View) -> String {
         release: "0".into(),
         disabled: None,
         zone: "nova".into(),
+        life: 0,
     };
     let image = images::Image {
         id: images::ImageId::random(world),

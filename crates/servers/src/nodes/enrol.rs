@@ -1,4 +1,8 @@
 //! What a node can hold, into the store: written when it differs from what is there.
+//!
+//! What an agent tells when it begins to attend can be kept on its way for long. So each process of an agent attends under
+//! a *life* of its own, one above the highest that the record of its node knows; what comes from an earlier one is told so
+//! and changes nothing. The agent that lives hears that too, and takes the next; it need not remember any.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +19,26 @@ const VCPU_RATIO_MILLI: u64 = 16_000;
 /// Tries before enrolment is put off.
 const TRIES: usize = 10;
 
+/// Whether a node was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enrolled {
+    /// It was.
+    Yes,
+    /// It speaks for no life, or for one that is over: this is the highest that is known.
+    KnownLife(u64),
+}
+
 /// Writes node and provider as the node tells them.
-pub(super) async fn enrol(world: &World, view: &View, name: &str, told: &AttendRequest) -> Result<(), String> {
+pub(super) async fn enrol(world: &World, view: &View, name: &str, told: &AttendRequest) -> Result<Enrolled, String> {
     for _ in 0..TRIES {
         let planned = view.read(|reader| plan(world, reader, name, told)).await.map_err(|error| error.to_string())?;
-        let txn = planned.map_err(|error| error.to_string())?;
-        if txn.ops.is_empty() {
-            return Ok(());
-        }
+        let txn = match planned.map_err(|error| error.to_string())? {
+            Planned::Write(txn) if txn.ops.is_empty() => return Ok(Enrolled::Yes),
+            Planned::Write(txn) => txn,
+            Planned::Overtaken(known) => return Ok(Enrolled::KnownLife(known)),
+        };
         match view.store().commit(txn).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(Enrolled::Yes),
             Err(CommitError::Conflict { .. } | CommitError::Unknown { .. }) => {}
             Err(error) => return Err(error.to_string()),
         }
@@ -32,9 +46,18 @@ pub(super) async fn enrol(world: &World, view: &View, name: &str, told: &AttendR
     Err("others keep changing this node's record".into())
 }
 
-fn plan(world: &World, reader: &Reader<'_>, name: &str, told: &AttendRequest) -> Result<Txn, DecodeError> {
+enum Planned {
+    Write(Txn),
+    Overtaken(u64),
+}
+
+fn plan(world: &World, reader: &Reader<'_>, name: &str, told: &AttendRequest) -> Result<Planned, DecodeError> {
     let mut txn = Txn::new();
     let found = reader.get::<Node>(&name)?;
+    let known = found.as_ref().map_or(0, |(node, _)| node.life);
+    if told.life.is_some_and(|life| life == 0 || life < known) {
+        return Ok(Planned::Overtaken(known));
+    }
     let provider = match &found {
         Some((node, _)) => node.provider,
         None => ProviderId::random(world),
@@ -51,6 +74,7 @@ fn plan(world: &World, reader: &Reader<'_>, name: &str, told: &AttendRequest) ->
         release: told.release.clone(),
         disabled: found.as_ref().and_then(|(node, _)| node.disabled.clone()),
         zone: found.as_ref().map_or_else(|| DEFAULT_ZONE.to_owned(), |(node, _)| node.zone.clone()),
+        life: told.life.unwrap_or(known),
     };
     match &found {
         None => {
@@ -77,5 +101,5 @@ fn plan(world: &World, reader: &Reader<'_>, name: &str, told: &AttendRequest) ->
         }
         Some(_) => {}
     }
-    Ok(txn)
+    Ok(Planned::Write(txn))
 }

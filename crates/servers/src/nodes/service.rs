@@ -12,6 +12,7 @@ use store::View;
 use tonic::{Request, Response, Status};
 use world::World;
 
+use super::enrol::Enrolled;
 use super::{Attendance, enrol, report};
 
 /// What the service needs.
@@ -70,7 +71,10 @@ impl NodesService for Service {
         let told = request.into_inner();
         let NodesContext { world, view, attendance, coordinator } = &self.0;
         let not_now = |reason: String| Status::from(rpc::Error::not_now(reason));
-        enrol::enrol(world, view, &node, &told).await.map_err(not_now)?;
+        if let Enrolled::KnownLife(known) = enrol::enrol(world, view, &node, &told).await.map_err(not_now)? {
+            let asked = wire::AttendResponse { coordinator: coordinator.clone(), known_life: Some(known) };
+            return Ok(Response::new(Box::pin(futures_util::stream::once(std::future::ready(Ok(asked))))));
+        }
         let unknown = report::record(world, view, &node, &told.guests).await.map_err(not_now)?;
         for guest in &unknown {
             tracing::warn!(
@@ -81,7 +85,7 @@ impl NodesService for Service {
         }
         let number = attendance.arrived(&node, &told.endpoint, unknown);
         tracing::info!(node, endpoint = told.endpoint, guests = told.guests.len(), "a node attends");
-        let welcome = Some(wire::AttendResponse { coordinator: coordinator.clone() });
+        let welcome = Some(wire::AttendResponse { coordinator: coordinator.clone(), known_life: None });
         let attended = Attended { welcome, attendance: Arc::clone(attendance), node, number };
         Ok(Response::new(Box::pin(attended)))
     }
