@@ -3,6 +3,9 @@
 //! `Claim` (store): capacity on one node, addresses, ports: one manifest. `Build` (call): everything on that node.
 //! `HandOver` (store): ACTIVE, control passes to the user. A node that refuses, or to which nothing could be sent, is
 //! left and the next one tried; after an unknown outcome nothing moves on until the node has answered.
+//!
+//! Undo is derived: `Build` by the order that removes the guest, whatever of it is there; `Claim` by returning whatever
+//! the claims of this server name.
 
 use async_trait::async_trait;
 use coordinator::{Advance, Conclusion, Effect, Outcome, Step, StepCx, StepError, StepTime, Work, Workflow};
