@@ -14,6 +14,7 @@ use world::{Mono, World};
 
 use crate::attend::Outbox;
 use crate::blobs::Blobs;
+use crate::files::Files;
 use crate::journal::Journal;
 use crate::ops;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub images: Vec<Target>,
     /// A directory of its own for what is being uploaded.
     pub scratch: PathBuf,
+    /// The files of that directory, and of the driver's image cache.
+    pub files: Arc<dyn Files>,
     /// The spans of the process.
     pub ring: Arc<Ring>,
 }
@@ -73,7 +76,7 @@ impl Node {
         let core = Core::open(world.now(), state, &config.boot_id, config.resume_after_boot, &mut effects);
         let inner =
             Inner { core, ticket: 0, orders: BTreeMap::new(), networks: BTreeMap::new(), contexts: BTreeMap::new() };
-        let blobs = Blobs::new(&config.ring, &config.peers, &config.images);
+        let blobs = Blobs::new(&config.ring, &config.peers, &config.images, &config.files);
         let node = Arc::new(Node {
             world: world.clone(),
             blobs: Arc::new(blobs),

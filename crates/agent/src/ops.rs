@@ -68,16 +68,12 @@ async fn snapshot(node: &Node, cx: Option<&Cx>, guest: GuestId, image: ImageId) 
     let failed = |error: std::io::Error| {
         DriverError::Failed(format!("the scratch directory {} cannot be used: {error}", node.config.scratch.display()))
     };
-    std::fs::create_dir_all(&node.config.scratch).map_err(failed)?;
+    node.config.files.make_dir(&node.config.scratch).map_err(failed)?;
     let path = node.config.scratch.join(format!("snapshot-{guest}-{image}"));
     let result = match node.config.driver.export_disk(guest, &path).await {
         Ok(()) => node.blobs.upload(cx, image, &path).await,
         Err(error) => Err(error),
     };
-    match std::fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
+    node.config.files.remove(&path).await.map_err(failed)?;
     result
 }

@@ -45,6 +45,7 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
             coordinators: cell.size.control.targets(Role::Coordinator),
             images: Vec::new(),
             scratch: PathBuf::from("/nonexistent"),
+            files: Arc::new(agent::OnDisk),
             ring: Arc::clone(&ring),
         };
         let node = Node::start(&world, &journal, config);
