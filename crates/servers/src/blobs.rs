@@ -11,6 +11,8 @@ use proto::image::v1::blobs_service_server::{BlobsService, BlobsServiceServer};
 use store::View;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::workflow;
+
 struct Service {
     images: Arc<Images>,
     view: Arc<View>,
@@ -28,7 +30,7 @@ impl BlobsService for Service {
     async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
         let node = rpc::peer_of(&request)?.name;
         let hash: Sha256 = request.into_inner().sha256.parse().map_err(|error| Status::from(rpc::Error::no(error)))?;
-        let needed = self.view.read(|reader| servers::workflow::needed_on(reader, &hash.to_string(), &node)).await;
+        let needed = self.view.read(|reader| workflow::needed_on(reader, &hash.to_string(), &node)).await;
         if !needed.map_err(|error| Status::from(rpc::Error::not_now(error)))? {
             return Err(Status::permission_denied(format!(
                 "no server that is placed on the node {node} started from {hash}"
@@ -51,7 +53,7 @@ impl BlobsService for Service {
         let first = pieces.message().await?.ok_or_else(|| Status::from(rpc::Error::no("an upload without a start")))?;
         let id = ids::uuid::Uuid::from_slice(&first.image).map_err(|error| Status::from(rpc::Error::no(error)))?;
         let id = ImageId::from_uuid(id);
-        let awaited = self.view.read(|reader| servers::workflow::awaited_from(reader, id, &node)).await;
+        let awaited = self.view.read(|reader| workflow::awaited_from(reader, id, &node)).await;
         if !awaited.map_err(|error| Status::from(rpc::Error::not_now(error)))? {
             return Err(Status::permission_denied(format!("the image {id} awaits nothing from the node {node}")));
         }
