@@ -20,6 +20,9 @@ pub type Writing = (mpsc::Sender<Bytes>, oneshot::Receiver<std::io::Result<()>>)
 /// The files of a node that hold image content.
 #[async_trait]
 pub trait Files: Send + Sync {
+    /// Empties the directory, if it is there.
+    fn clear(&self, dir: &Path) -> std::io::Result<()>;
+
     /// Makes the directory, unless it is there.
     fn make_dir(&self, dir: &Path) -> std::io::Result<()>;
 
@@ -38,6 +41,13 @@ pub struct OnDisk;
 
 #[async_trait]
 impl Files for OnDisk {
+    fn clear(&self, dir: &Path) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn make_dir(&self, dir: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(dir)
     }

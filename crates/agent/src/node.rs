@@ -71,6 +71,9 @@ impl Node {
     /// Starts the node from what `journal` says of it: makes its networks, adopts its guests, goes on with what was
     /// under way, and then attends.
     pub fn start(world: &World, journal: &Arc<Journal>, config: Config) -> Arc<Node> {
+        if let Err(error) = config.files.clear(&config.scratch) {
+            tracing::warn!(node = config.name, %error, "what an earlier run exported cannot be removed");
+        }
         let state = journal.take(&config.name);
         let mut effects = Vec::new();
         let core = Core::open(world.now(), state, &config.boot_id, config.resume_after_boot, &mut effects);
