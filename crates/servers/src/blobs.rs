@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use images::{ImageId, Images, Sha256, Viewer};
+use images::{BlobError, ImageError, ImageId, Images, IngestError, Sha256, Viewer};
 use proto::image::v1 as wire;
 use proto::image::v1::blobs_service_server::{BlobsService, BlobsServiceServer};
 use store::View;
@@ -36,7 +36,7 @@ impl BlobsService for Service {
                 "no server that is placed on the node {node} started from {hash}"
             )));
         }
-        let blob = self.images.open_blob(hash, None).await.map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let blob = self.images.open_blob(hash, None).await.map_err(|error| Status::from(unread(error)))?;
         let pieces = blob.bytes.map(|piece| match piece {
             Ok(data) => Ok(wire::FetchResponse { data }),
             Err(error) => Err(Status::from(rpc::Error::not_now(error))),
@@ -71,8 +71,43 @@ impl BlobsService for Service {
         });
         let body = futures_util::stream::iter([Ok(first.data)]).chain(rest);
         let image = self.images.ingest(&Viewer::CLOUD, id, None, body).await;
-        let image = image.map_err(|error| Status::from(rpc::Error::no(error)))?;
+        let image = image.map_err(|error| Status::from(refusal(error)))?;
         let sha256 = image.content().map(|content| content.sha256.to_string()).unwrap_or_default();
         Ok(Response::new(wire::UploadResponse { sha256 }))
+    }
+}
+
+fn unread(error: BlobError) -> rpc::Error {
+    match error {
+        BlobError::Missing { .. } | BlobError::Range { .. } => rpc::Error::no(error),
+        BlobError::Full | BlobError::Failed(_) => rpc::Error::not_now(error),
+    }
+}
+
+/// A node gives up what is refused, and tries again what is not possible now. Nothing here is unknown: an upload that may
+/// have ended well is found out by sending it again.
+fn refusal(error: IngestError) -> rpc::Error {
+    match error {
+        IngestError::Image(ImageError::Unavailable { .. })
+        // An earlier sending is still being taken in, or has just been.
+        | IngestError::NotQueued { .. }
+        | IngestError::Busy { .. }
+        | IngestError::Broken { .. }
+        | IngestError::Idle { .. }
+        | IngestError::Slow { .. }
+        | IngestError::Blob(BlobError::Failed(_) | BlobError::Missing { .. }) => rpc::Error::not_now(error),
+        IngestError::Image(
+            ImageError::NotFound
+            | ImageError::Exists
+            | ImageError::Protected
+            | ImageError::Change(_)
+            | ImageError::Damaged(_),
+        )
+        | IngestError::FormatMissing { .. }
+        | IngestError::TooLarge { .. }
+        | IngestError::Length { .. }
+        | IngestError::Refused(_)
+        | IngestError::Blob(BlobError::Full | BlobError::Range { .. })
+        | IngestError::Gone => rpc::Error::no(error),
     }
 }
