@@ -3,6 +3,7 @@
 mod create;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -225,8 +226,14 @@ impl Servers {
 
     /// Accepts that a server shall be deleted. Whatever else is under way for it is told to stop.
     pub async fn delete(&self, cx: &Cx, caller: &Caller, id: &str) -> Result<(), AcceptError> {
+        let seen = AtomicBool::new(false);
         self.decide(cx, |reader, txn| {
-            let (mut server, revision) = changeable(reader, caller, id)?;
+            let (mut server, revision) = match changeable(reader, caller, id) {
+                // It was there when this began, and an earlier sending may have ended with its work: it is gone, as asked.
+                Err(AcceptError::NotFound { .. }) if seen.load(Ordering::Relaxed) => return Ok(()),
+                found => found?,
+            };
+            seen.store(true, Ordering::Relaxed);
             let subject = server.id.to_string();
             let running = coordinator::record::running(reader, &subject);
             let input = ServerWork { action: "delete".into(), hard: true, image: Bytes::new() };
