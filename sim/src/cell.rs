@@ -6,10 +6,12 @@
 //! replaced by another of its name while it is out of sight: when it comes back it is a stale owner.
 
 mod acts;
+mod blobs;
 mod bootstrap;
 mod control;
 mod layout;
 mod node;
+mod scratch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,10 +29,15 @@ use crate::rng::Rng;
 use crate::store::StoreDisk;
 use crate::store::unsure::Doubts;
 
+use bootstrap::IMAGE_BYTES;
+
+pub use blobs::{BLOBS, ImageDir};
+pub(crate) use bootstrap::sha256;
 pub use bootstrap::{FLAVOR, IMAGE, INSTANCES, PROJECT, caller};
-pub use control::Control;
 pub(crate) use control::indexes;
+pub use control::{Control, SnapshotError, create_image, tenant};
 pub use layout::{Shape, Size, Who};
+pub use scratch::Scratch;
 
 /// How long a client waits when nobody answers.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
@@ -89,6 +96,10 @@ pub struct Cell {
     pub net: Arc<Net>,
     /// What stands under the agents.
     pub machine: Arc<FakeMachine>,
+    /// Exported disks, on the machines.
+    pub scratch: Arc<Scratch>,
+    /// The directory of the image service.
+    pub blobs: Arc<ImageDir>,
     /// The store's disk.
     pub store: Arc<StoreDisk>,
     /// What becomes of commits whose outcome is not told.
@@ -114,6 +125,7 @@ fn slow(machine: &FakeMachine) {
             (Operation::Stop, latency(5, 100)),
             (Operation::Pause, latency(1, 10)),
             (Operation::Absent, latency(5, 80)),
+            (Operation::Export, latency(5, 150)),
         ]);
     });
 }
@@ -124,6 +136,12 @@ impl Cell {
         let (outside_process, outside) = exec.process("outside", &SimDisk::new(exec.seed(), "outside"));
         let machine = FakeMachine::new(&outside);
         slow(&machine);
+        let scratch = Scratch::new(exec.seed());
+        let exports = Arc::clone(&scratch);
+        machine.export_with(Arc::new(move |path: &std::path::Path, content: Vec<u8>| {
+            exports.put(path, content.into());
+            Ok(())
+        }));
         let machines = (0..size.agents).map(|agent| Machine {
             disk: SimDisk::new(exec.seed(), &format!("agent{agent}")),
             nodes: (0..size.nodes).map(|node| format!("n{agent}-{node}")).collect(),
@@ -132,6 +150,8 @@ impl Cell {
         let (exits, exited) = mpsc::unbounded_channel();
         let cell = Cell {
             net: Net::new(exec, outside_process),
+            scratch,
+            blobs: ImageDir::new(exec.seed(), &sha256(IMAGE_BYTES).to_string(), IMAGE_BYTES),
             store: StoreDisk::new(exec),
             doubts: Arc::default(),
             machines: Mutex::new(machines.collect()),
@@ -350,6 +370,14 @@ impl Cell {
         Arc::clone(&self.machines.lock()[number].disk)
     }
 
+    /// Ends everybody, and starts them again: some things that were cut off are settled only then.
+    pub fn restart(self: &Arc<Self>) {
+        for who in self.everybody() {
+            self.kill(who);
+            self.start(who);
+        }
+    }
+
     /// Nothing fails or stands still any more.
     pub fn heal(&self) {
         self.end_strays();
@@ -358,6 +386,7 @@ impl Cell {
         self.net.heal();
         self.store.heal();
         self.doubts.heal();
+        self.blobs.heal();
         self.machines.lock().iter().for_each(|machine| machine.disk.heal());
         self.machine.faults(|faults| {
             faults.next.clear();
@@ -366,9 +395,9 @@ impl Cell {
     }
 
     /// One of the processes that answer tenants, drawn from the seed.
-    fn front(&self) -> Option<Control> {
+    fn front(&self, which: impl Fn(&Control) -> bool) -> Option<Control> {
         let lives = self.lives.lock();
-        let fronts: Vec<&Control> = lives.fronts.values().collect();
+        let fronts: Vec<&Control> = lives.fronts.values().filter(|control| which(control)).collect();
         (!fronts.is_empty()).then(|| (*self.rng.lock().pick(&fronts)).clone())
     }
 
@@ -409,8 +438,28 @@ impl Cell {
         &self,
         work: impl FnOnce(Control) -> BoxFuture<'static, T> + Send,
     ) -> Answer<T> {
+        self.ask_one_of(|_| true, work).await
+    }
+
+    /// The same of one that has the image service.
+    pub async fn ask_images<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Control, Arc<images::Images>) -> BoxFuture<'static, T> + Send,
+    ) -> Answer<T> {
+        let with = |control: Control| {
+            let images = control.images.clone().expect("only those that have it are asked");
+            work(control, images)
+        };
+        self.ask_one_of(|control| control.images.is_some(), with).await
+    }
+
+    async fn ask_one_of<T: Send + 'static>(
+        &self,
+        which: impl Fn(&Control) -> bool + Send,
+        work: impl FnOnce(Control) -> BoxFuture<'static, T> + Send,
+    ) -> Answer<T> {
         self.travel().await;
-        let Some(control) = self.front() else {
+        let Some(control) = self.front(which) else {
             self.outside.sleep(RETRY_PAUSE).await;
             return Answer::Down;
         };

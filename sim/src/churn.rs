@@ -17,7 +17,7 @@ use store::memory::Nowhere;
 use store::{KeyRange, Record, View};
 
 use crate::cell::{Cell, INSTANCES, Who, indexes};
-use crate::invariants::{self, Scene};
+use crate::invariants::{self, Files, Scene};
 use crate::linear::quota::Counted;
 use crate::linear::servers::Histories;
 use crate::rng::Rng;
@@ -128,7 +128,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     cell.everybody().into_iter().for_each(|who| cell.start(who));
 
     let healed = heal(&storm).await;
-    let scene_complaints = judge_storm(&storm).await;
+    let scene_complaints = judge_storm(&storm, false).await;
     storm.oracle.lock().complaints.extend(healed);
     storm.oracle.lock().complaints.extend(scene_complaints);
     let before = cell.store.revision();
@@ -139,7 +139,11 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
         storm.complain(text);
     }
     // What was kept on its way until now has arrived, and must have changed nothing.
-    let late_complaints = judge_storm(&storm).await;
+    let mut late_complaints = judge_storm(&storm, false).await;
+    // Nor does anything stay that the next start promises to settle.
+    cell.restart();
+    late_complaints.extend(heal(&storm).await);
+    late_complaints.extend(judge_storm(&storm, true).await);
     storm.oracle.lock().complaints.extend(late_complaints.into_iter().map(|text| format!("days later: {text}")));
     storm.count(|counts| counts.commits = after.as_u64());
     let complaints = storm.oracle.lock().complaints.clone();
@@ -197,22 +201,25 @@ pub(crate) fn left(cell: &Cell) -> Vec<String> {
 }
 
 /// Holds the invariants against what is durable, read by somebody who had no part in it.
-pub(crate) async fn judge(cell: &Cell, oracle: &Mutex<Oracle>) -> Vec<String> {
+///
+/// `restarted`: everybody has been started since anything was asked for.
+pub(crate) async fn judge(cell: &Cell, oracle: &Mutex<Oracle>, restarted: bool) -> Vec<String> {
     let (engine, _no_commits) = Engine::new(cell.store.durable(), Nowhere);
     let view = match View::open(&cell.outside, Arc::new(engine), indexes()).await {
         Ok(view) => view,
         Err(error) => return vec![format!("the store cannot be read at the end: {error}")],
     };
+    let files = Files { images: cell.blobs.content().await, exports: cell.scratch.names(), restarted };
     let oracle = oracle.lock();
-    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle) {
+    view.peek(|reader| match Scene::new(reader, &cell.machine, cell.nodes(), &oracle, files) {
         Ok(scene) => invariants::check(&scene),
         Err(error) => vec![format!("a record cannot be read at the end: {error}")],
     })
 }
 
 /// The same for a whole storm; and what clients were told is held against what one cell would have told them.
-async fn judge_storm(storm: &Storm) -> Vec<String> {
-    let mut complaints = judge(&storm.cell, &storm.oracle).await;
+async fn judge_storm(storm: &Storm, restarted: bool) -> Vec<String> {
+    let mut complaints = judge(&storm.cell, &storm.oracle, restarted).await;
     complaints.extend(storm.histories.lock().complaints());
     complaints.extend(storm.counted.lock().complaints(INSTANCES));
     complaints

@@ -3,11 +3,13 @@
 mod acknowledged;
 mod balance;
 mod guests;
+mod images;
 mod leftovers;
 mod runs;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use driver::{GuestId, Observed};
 use driver_fake::FakeMachine;
 use servers::Server;
@@ -27,6 +29,18 @@ pub struct Scene<'a> {
     pub guests: BTreeMap<String, BTreeMap<GuestId, Observed>>,
     /// Servers by guest.
     pub servers: BTreeMap<GuestId, Server>,
+    /// Files of images.
+    pub files: Files,
+}
+
+/// What lies on disks, beside guests.
+pub struct Files {
+    /// The directory of the image service, by path.
+    pub images: BTreeMap<String, Bytes>,
+    /// Disks that were exported and are still there.
+    pub exports: Vec<String>,
+    /// Whether everybody has been started since anything was asked for: some things are settled only then.
+    pub restarted: bool,
 }
 
 fn all<R: Record>(reader: &Reader<'_>) -> Result<Vec<R>, DecodeError> {
@@ -43,6 +57,7 @@ impl<'a> Scene<'a> {
         machine: &'a FakeMachine,
         nodes: Vec<String>,
         oracle: &'a Oracle,
+        files: Files,
     ) -> Result<Scene<'a>, DecodeError> {
         Ok(Scene {
             guests: nodes.into_iter().map(|node| (node.clone(), machine.guests(&node))).collect(),
@@ -50,12 +65,13 @@ impl<'a> Scene<'a> {
             reader,
             machine,
             oracle,
+            files,
         })
     }
 }
 
 /// Everything that is wrong.
 pub fn check(scene: &Scene<'_>) -> Vec<String> {
-    let checks = [leftovers::check, acknowledged::check, balance::check, guests::check, runs::check];
+    let checks = [leftovers::check, acknowledged::check, balance::check, guests::check, images::check, runs::check];
     checks.into_iter().flat_map(|check| check(scene)).collect()
 }

@@ -14,9 +14,9 @@ use proto::image::v1::blobs_service_client::BlobsServiceClient;
 use proto::image::v1::{FetchRequest, UploadRequest};
 use rpc::{Channel, Peers, Target, Verdict};
 use telemetry::{Cx, Ring};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::files;
+use crate::files::{Files, Pieces};
 
 /// A transfer that takes longer is given up: whatever was wrong, it is tried anew.
 const TRANSFER_MAX: Duration = Duration::from_secs(3600);
@@ -26,6 +26,7 @@ pub struct Blobs {
     ring: Arc<Ring>,
     peers: Arc<dyn Peers>,
     targets: Vec<Target>,
+    files: Arc<dyn Files>,
 }
 
 /// [`Blobs`] within a trace.
@@ -35,9 +36,10 @@ pub(crate) struct Within<'a> {
 }
 
 impl Blobs {
-    /// Content from and to `targets`, the first that answers.
-    pub fn new(ring: &Arc<Ring>, peers: &Arc<dyn Peers>, targets: &[Target]) -> Blobs {
-        Blobs { ring: Arc::clone(ring), peers: Arc::clone(peers), targets: targets.to_vec() }
+    /// Content of `files` from and to `targets`, the first that answers.
+    pub fn new(ring: &Arc<Ring>, peers: &Arc<dyn Peers>, targets: &[Target], files: &Arc<dyn Files>) -> Blobs {
+        let (ring, peers, files) = (Arc::clone(ring), Arc::clone(peers), Arc::clone(files));
+        Blobs { ring, peers, targets: targets.to_vec(), files }
     }
 
     /// The same, seen in the trace of `cx`.
@@ -73,7 +75,7 @@ impl Blobs {
     }
 
     async fn upload_to(&self, target: &Target, cx: &Cx, image: ImageId, path: &Path) -> Result<(), DriverError> {
-        let pieces = files::read(path).map_err(|error| unreadable(&error))?;
+        let pieces = self.files.read(path).map_err(|error| unreadable(&error))?;
         let (broken, breakage) = oneshot::channel();
         let first = UploadRequest { image: Bytes::copy_from_slice(image.as_uuid().as_bytes()), data: Bytes::new() };
         let rest = futures_util::stream::unfold((pieces, Some(broken)), next_piece);
@@ -95,11 +97,11 @@ impl Blobs {
     }
 }
 
-type Pieces = (mpsc::Receiver<std::io::Result<Bytes>>, Option<oneshot::Sender<std::io::Error>>);
+type Reading = (Pieces, Option<oneshot::Sender<std::io::Error>>);
 
 /// The next piece of an upload. Where the file cannot be read the stream stands still: its end would say that the
 /// content is whole.
-async fn next_piece((mut pieces, broken): Pieces) -> Option<(UploadRequest, Pieces)> {
+async fn next_piece((mut pieces, broken): Reading) -> Option<(UploadRequest, Reading)> {
     match pieces.recv().await {
         None => None,
         Some(Ok(data)) => Some((UploadRequest { image: Bytes::new(), data }, (pieces, broken))),
@@ -146,7 +148,7 @@ impl Within<'_> {
         let lost = |status| refusal(&format!("image {} could not be fetched", image.sha256), status);
         let request = FetchRequest { sha256: image.sha256.clone() };
         let mut stream = self.blobs.client(target, cx).fetch(request).await.map_err(lost)?.into_inner();
-        let (pieces, written) = files::write(into).map_err(|error| unwritable(&error))?;
+        let (pieces, written) = self.blobs.files.write(into).map_err(|error| unwritable(&error))?;
         let mut bytes = 0;
         while let Some(piece) = stream.message().await.map_err(lost)? {
             bytes += piece.data.len() as u64;

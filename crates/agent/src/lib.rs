@@ -2,7 +2,7 @@
 //!
 //! [`Journal`] is the write-ahead log of the process; several nodes may share it and its syncs. [`Node`] feeds one core
 //! and does what it asks for: appends, calls of the driver, replies, reports. [`service`] answers the cell's calls,
-//! [`Blobs`] moves image content, and a node that has seen to its guests attends its coordinators.
+//! [`Blobs`] moves image content between [`Files`] and the image service, and a node that has seen to its guests attends its coordinators.
 //!
 //! ```text
 //!   AgentService ─▶ Node::feed ─▶ Core ─▶ effects ─┬▶ Journal ── durable ──▶ feed
@@ -27,6 +27,7 @@ mod tests;
 mod wire;
 
 pub use blobs::Blobs;
+pub use files::{Files, OnDisk, Pieces, Writing};
 pub use journal::{Journal, OpenError};
 pub use node::{Config, Node};
 pub use service::service;

@@ -15,6 +15,7 @@ use world::{Mono, World};
 
 use crate::attend::Outbox;
 use crate::blobs::Blobs;
+use crate::files::Files;
 use crate::journal::Journal;
 use crate::ops;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub images: Vec<Target>,
     /// A directory of its own for what is being uploaded.
     pub scratch: PathBuf,
+    /// The files of that directory, and of the driver's image cache.
+    pub files: Arc<dyn Files>,
     /// The spans of the process.
     pub ring: Arc<Ring>,
 }
@@ -71,12 +74,15 @@ impl Node {
     /// Starts the node from what `journal` says of it: makes its networks, adopts its guests, goes on with what was
     /// under way, and then attends.
     pub fn start(world: &World, journal: &Arc<Journal>, config: Config) -> Arc<Node> {
+        if let Err(error) = config.files.clear(&config.scratch) {
+            tracing::warn!(node = config.name, %error, "what an earlier run exported cannot be removed");
+        }
         let state = journal.take(&config.name);
         let mut effects = Vec::new();
         let core = Core::open(world.now(), state, &config.boot_id, config.resume_after_boot, &mut effects);
         let inner =
             Inner { core, ticket: 0, orders: BTreeMap::new(), networks: BTreeMap::new(), contexts: BTreeMap::new() };
-        let blobs = Blobs::new(&config.ring, &config.peers, &config.images);
+        let blobs = Blobs::new(&config.ring, &config.peers, &config.images, &config.files);
         let node = Arc::new(Node {
             world: world.clone(),
             blobs: Arc::new(blobs),

@@ -62,22 +62,21 @@ async fn act(node: &Node, cx: Option<&Cx>, op: Op) -> Result<(), DriverError> {
     }
 }
 
-/// Exports the disk and uploads it. What a crash leaves in the scratch directory is overwritten by the next try, and
-/// there is one until the log says how it ended.
+/// Exports the disk and uploads it. What a crash leaves in the scratch directory is removed by the next start, which does
+/// this anew unless the log says how it ended.
 async fn snapshot(node: &Node, cx: Option<&Cx>, guest: GuestId, image: ImageId) -> Result<(), DriverError> {
     let failed = |error: std::io::Error| {
         DriverError::Failed(format!("the scratch directory {} cannot be used: {error}", node.config.scratch.display()))
     };
-    std::fs::create_dir_all(&node.config.scratch).map_err(failed)?;
+    node.config.files.make_dir(&node.config.scratch).map_err(failed)?;
     let path = node.config.scratch.join(format!("snapshot-{guest}-{image}"));
     let result = match node.config.driver.export_disk(guest, &path).await {
         Ok(()) => node.blobs.upload(cx, image, &path).await,
         Err(error) => Err(error),
     };
-    match std::fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+    if let Err(error) = node.config.files.remove(&path).await {
+        // What was uploaded is uploaded all the same.
+        tracing::warn!(node = node.name(), path = %path.display(), %error, "an exported disk stays until the next start");
     }
     result
 }

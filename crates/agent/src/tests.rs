@@ -200,6 +200,16 @@ fn images_are_fetched_and_verified_and_snapshots_uploaded() {
 }
 
 #[test]
+fn a_disk_that_an_earlier_run_exported_is_removed() {
+    let cell = Cell::new();
+    let left = cell.scratch().join("snapshot-left");
+    std::fs::create_dir_all(cell.scratch()).unwrap();
+    std::fs::write(&left, b"half a disk").unwrap();
+    let _process = cell.start(&["n1"]);
+    assert!(!left.exists(), "nobody would ever ask for it again");
+}
+
+#[test]
 fn nodes_are_shared_and_sendable() {
     fn check<T: Send + Sync>(_: Option<Arc<T>>) {}
     check::<crate::Node>(None);

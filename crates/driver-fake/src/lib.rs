@@ -22,5 +22,5 @@ mod qcow2;
 mod tests;
 
 pub use faults::{Fault, Faults, Latency, Operation};
-pub use machine::{FakeMachine, OpenError};
+pub use machine::{FakeMachine, OpenError, Write};
 pub use node::FakeDriver;

@@ -21,10 +21,15 @@ pub struct OpenError {
     source: std::io::Error,
 }
 
+/// Makes a file anew.
+pub type Write = dyn Fn(&Path, Vec<u8>) -> std::io::Result<()> + Send + Sync;
+
 /// The machines under any number of nodes.
 pub struct FakeMachine {
     pub(crate) world: World,
     dir: Option<PathBuf>,
+    /// Writes exported disks.
+    write: Mutex<Arc<Write>>,
     /// Images that were fetched and verified; held while one is.
     pub(crate) images: tokio::sync::Mutex<BTreeSet<String>>,
     inner: Mutex<Inner>,
@@ -66,6 +71,7 @@ impl FakeMachine {
         Arc::new(FakeMachine {
             world: world.clone(),
             dir,
+            write: Mutex::new(Arc::new(|path: &Path, content| std::fs::write(path, content))),
             images: tokio::sync::Mutex::default(),
             inner: Mutex::new(inner),
         })
@@ -79,6 +85,16 @@ impl FakeMachine {
     /// Changes what is ordered.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.inner.lock().faults);
+    }
+
+    /// From now on `write` writes exported disks, and not the file system.
+    pub fn export_with(&self, write: Arc<Write>) {
+        *self.write.lock() = write;
+    }
+
+    pub(crate) fn write(&self, path: &Path, content: Vec<u8>) -> std::io::Result<()> {
+        let write = Arc::clone(&self.write.lock());
+        write(path, content)
     }
 
     /// What exists on `node`.

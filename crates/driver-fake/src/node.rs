@@ -190,7 +190,7 @@ impl Driver for FakeDriver {
             return Err(DriverError::Refused("this node has no such guest".into()));
         }
         let failed = |error| DriverError::Failed(format!("the disk cannot be written to {}: {error}", into.display()));
-        std::fs::write(into, qcow2::empty(qcow2::EMPTY_DISK_BYTES)).map_err(failed)?;
+        self.machine.write(into, qcow2::empty(qcow2::EMPTY_DISK_BYTES)).map_err(failed)?;
         told
     }
 }

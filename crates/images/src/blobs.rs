@@ -79,7 +79,7 @@ pub struct Blob {
 /// The directory.
 #[derive(Debug)]
 pub struct Blobs {
-    files: LocalFileSystem,
+    files: Arc<dyn ObjectStore>,
 }
 
 impl Blobs {
@@ -99,6 +99,16 @@ impl Blobs {
             File::open(dir)?.sync_all()?;
         }
         let files = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?.with_fsync(true);
+        Ok(Blobs { files: Arc::new(files) })
+    }
+
+    /// The same in `files`, which must keep what a directory keeps: what was written is durable when the call returns, and
+    /// a rename happens in one step or not at all.
+    pub async fn over(files: Arc<dyn ObjectStore>) -> Result<Blobs, BlobError> {
+        let left: Vec<_> = files.list(Some(&object_store::path::Path::from(INCOMING))).try_collect().await?;
+        for meta in left {
+            files.delete(&meta.location).await?;
+        }
         Ok(Blobs { files })
     }
 

@@ -19,7 +19,7 @@ mod record;
 pub mod rules;
 pub mod service;
 
-pub use blobs::{Blob, BlobError};
+pub use blobs::{Blob, BlobError, Blobs};
 pub use format::Refusal;
 pub use image::{
     ContainerFormat, Content, DiskFormat, Image, ImageId, Member, MemberStatus, Project, Sha256, Status, Upload,

@@ -135,10 +135,20 @@ pub struct Images {
 impl Images {
     /// Opens the directory of blobs, and settles what an earlier run left: its uploads, and blobs that no image names.
     pub async fn open(world: &World, view: Arc<View>, root: &Path, limits: Limits) -> Result<Arc<Images>, OpenError> {
+        Images::open_over(world, view, Blobs::open(root)?, limits).await
+    }
+
+    /// The same where the blobs lie in `blobs`.
+    pub async fn open_over(
+        world: &World,
+        view: Arc<View>,
+        blobs: Blobs,
+        limits: Limits,
+    ) -> Result<Arc<Images>, OpenError> {
         let images = Arc::new(Images {
             world: world.clone(),
             view,
-            blobs: Blobs::open(root)?,
+            blobs,
             limits,
             run: ids::random_uuid(world).simple().to_string(),
             places: Arc::new(Semaphore::new(limits.uploads_max)),

@@ -227,7 +227,7 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         let limits = images::Limits::default();
         let opened = Images::open(world, Arc::clone(&process.view), &process.plan.home.path("images"), limits).await;
         let images = opened.context("cannot open the image service")?;
-        routes = routes.add_service(crate::blobs::service(&images, &process.view));
+        routes = routes.add_service(servers::blobs::service(&images, &process.view));
         Some(images)
     } else {
         None

@@ -3,7 +3,6 @@
 #![expect(unreachable_pub, reason = "a binary has no outside: `pub` says what a module offers to its siblings")]
 
 mod args;
-mod blobs;
 mod cli;
 mod control;
 mod dev;

@@ -180,6 +180,7 @@ async fn start_node(
             coordinators: with(Role::Coordinator),
             images: with(Role::Api),
             scratch: dir.join("scratch").join(name),
+            files: Arc::new(agent::OnDisk),
             ring: Arc::clone(&ring),
         },
     );

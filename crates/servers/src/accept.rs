@@ -3,6 +3,7 @@
 mod create;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -225,8 +226,14 @@ impl Servers {
 
     /// Accepts that a server shall be deleted. Whatever else is under way for it is told to stop.
     pub async fn delete(&self, cx: &Cx, caller: &Caller, id: &str) -> Result<(), AcceptError> {
-        self.decide_until(cx, Wish::Gone, |reader, txn| {
-            let (mut server, revision) = changeable(reader, caller, id)?;
+        let seen = AtomicBool::new(false);
+        self.decide(cx, |reader, txn| {
+            let (mut server, revision) = match changeable(reader, caller, id) {
+                // It was there when this began, and an earlier sending may have ended with its work: it is gone, as asked.
+                Err(AcceptError::NotFound { .. }) if seen.load(Ordering::Relaxed) => return Ok(()),
+                found => found?,
+            };
+            seen.store(true, Ordering::Relaxed);
             let subject = server.id.to_string();
             let running = coordinator::record::running(reader, &subject);
             let input = ServerWork { action: "delete".into(), hard: true, image: Bytes::new() };
@@ -319,22 +326,13 @@ impl Servers {
         cx: &Cx,
         decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
     ) -> Result<T, AcceptError> {
-        self.decide_until(cx, Wish::Changed, decide).await
-    }
-
-    async fn decide_until<T>(
-        &self,
-        cx: &Cx,
-        wish: Wish,
-        decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
-    ) -> Result<T, AcceptError> {
         for _ in 0..DECISIONS_MAX {
             let planned = self.view.read(|reader| {
                 let mut txn = Txn::new();
                 decide(reader, &mut txn).map(|value| (value, txn))
             });
             let (value, txn) = planned.await??;
-            if txn.ops.is_empty() || self.commit(cx, wish, txn).await? {
+            if txn.ops.is_empty() || self.commit(cx, txn).await? {
                 return Ok(value);
             }
         }
@@ -342,12 +340,12 @@ impl Servers {
     }
 
     /// `true`: it happened. `false`: decide again.
-    async fn commit(&self, cx: &Cx, wish: Wish, txn: Txn) -> Result<bool, AcceptError> {
+    async fn commit(&self, cx: &Cx, txn: Txn) -> Result<bool, AcceptError> {
         let mut unknown = false;
         loop {
             match self.view.store().commit(txn.clone()).await {
                 Ok(_) => return Ok(true),
-                Err(CommitError::Conflict { .. }) if unknown => return self.landed(wish, &txn).await,
+                Err(CommitError::Conflict { .. }) if unknown => return self.landed(&txn).await,
                 Err(CommitError::Conflict { .. }) => return Ok(false),
                 Err(CommitError::OverLimit { key, current, delta, limit }) => {
                     let wanted = delta.unsigned_abs();
@@ -382,10 +380,10 @@ impl Servers {
     }
 
     /// Whether a transaction whose outcome was unknown has happened: something was created that has a fresh id, a work, a
-    /// server, or the action that tells of the request. The work may have ended since, and the server may even be gone: for a
-    /// deletion that is what it was for. Where nothing fresh was to be created: what it wrote is exactly there, or what it
-    /// removed is gone.
-    async fn landed(&self, wish: Wish, txn: &Txn) -> Result<bool, AcceptError> {
+    /// server, or the action that tells of the request. (The work may have ended since. If a deletion's server is gone with
+    /// all that told of it, the request is decided again and finds that.) Where nothing fresh was to be created: what it
+    /// wrote is exactly there, or what it removed is gone.
+    async fn landed(&self, txn: &Txn) -> Result<bool, AcceptError> {
         let absent = txn.preconditions.iter().filter_map(|precondition| match precondition {
             Precondition::Absent(key) => Some(key),
             Precondition::Exists(_) | Precondition::RevisionIs(..) | Precondition::CounterIs(..) => None,
@@ -397,9 +395,7 @@ impl Servers {
         let fresh: Vec<_> = created.chain(told).collect();
         let landed = self.view.read(|reader| {
             if !fresh.is_empty() {
-                let servers = txn.ops.iter().map(store::Op::key).filter(|key| is_in(key, Server::TABLE));
-                let gone = servers.into_iter().any(|key| reader.entry(key).is_none());
-                return fresh.iter().any(|key| reader.entry(key).is_some()) || (wish == Wish::Gone && gone);
+                return fresh.iter().any(|key| reader.entry(key).is_some());
             }
             txn.ops.iter().all(|op| match op {
                 store::Op::Put(key, value) => reader.entry(key).and_then(store::Entry::record) == Some(value),
@@ -409,15 +405,6 @@ impl Servers {
         });
         Ok(landed.await?)
     }
-}
-
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    /// That something is, or is otherwise.
-    Changed,
-    /// That a server is gone.
-    Gone,
 }
 
 /// A server that the caller may see; to others it does not exist.

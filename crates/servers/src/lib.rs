@@ -7,6 +7,7 @@
 //! - [`workflow`]: boot, delete, power, snapshot: lists of steps for the coordinator.
 //! - [`guest`]: a server as its node must see it. [`metadata`]: the documents that a guest reads about itself.
 //! - [`nodes`]: which nodes attend, and what they report.
+//! - [`blobs`]: image content for the nodes of servers.
 //! - [`push`]: keeps the networks on the nodes as the records say.
 //!
 //! Deliberately absent: HTTP and its words for errors; how a guest is run.
@@ -14,6 +15,7 @@
 pub mod accept;
 pub mod action;
 pub mod aggregate;
+pub mod blobs;
 pub mod flavor;
 pub mod group;
 pub mod guest;

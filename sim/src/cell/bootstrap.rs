@@ -62,9 +62,18 @@ pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -
     Ok(())
 }
 
-/// An image whose bytes nobody needs: the fake machine keeps none.
+/// The bytes of the image. Nodes do not fetch them: the fake machine keeps none.
+pub(super) const IMAGE_BYTES: &[u8] = b"tiny";
+
+/// The hash of a blob.
+pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    Sha256(digest.as_ref().try_into().expect("a SHA-256 has 32 bytes"))
+}
+
 fn image(world: &World) -> Image {
-    let content = Content { size_bytes: 3, virtual_bytes: 512, sha256: Sha256([7; 32]), sha512: [0; 64], md5: [0; 16] };
+    let (size_bytes, sha256) = (IMAGE_BYTES.len() as u64, sha256(IMAGE_BYTES));
+    let content = Content { size_bytes, virtual_bytes: 512, sha256, sha512: [0; 64], md5: [0; 16] };
     Image {
         id: IMAGE.parse::<ImageId>().expect("the constant is a UUID"),
         name: Some("tiny".into()),

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use coordinator::{Coordinator, Options};
+use images::{Change, ContainerFormat, DiskFormat, ImageError, ImageId, Images, Project, Viewer};
 use networks::Networks;
 use parking_lot::Mutex;
 use pki::Role;
 use rpc::{Peers, Server, Target};
 use scheduler::Scheduler;
+use servers::accept::Ask;
 use servers::nodes::{Attendance, NodesContext};
-use servers::{Servers, workflow};
+use servers::{AcceptError, Servers, workflow};
 use store::engine::Engine;
 use store::{Store, View};
 use store_remote::RemoteStore;
-use telemetry::Ring;
 use telemetry::metrics::Metrics;
+use telemetry::{Cx, Ring};
 use tonic::service::Routes;
 use world::World;
 
+use super::blobs::ProcessDir;
+use super::bootstrap::{PROJECT, caller};
 use super::{Cell, Who, bootstrap};
 use crate::exec::Process;
 use crate::store::unsure::Unsure;
@@ -32,6 +36,8 @@ pub struct Control {
     pub process: Process,
     /// Accepts requests about servers.
     pub servers: Servers,
+    /// The image service, in the process that has it.
+    pub images: Option<Arc<Images>>,
     /// The spans of the process.
     pub ring: Arc<Ring>,
 }
@@ -130,6 +136,14 @@ impl This {
             };
             routes = routes.add_service(servers::nodes::service(&nodes));
         }
+        let networks = Networks::new(world, Arc::clone(&view));
+        if self.plays(Role::Api) {
+            bootstrap::seed(world, &view, &networks).await?;
+        }
+        let images = if cell.size.control.keeps_images() == *who { Some(self.images(&view).await?) } else { None };
+        if let Some(images) = &images {
+            routes = routes.add_service(servers::blobs::service(images, &view));
+        }
         let server = Server::new(ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
         cell.net.listen(&name, *process, server);
         if self.plays(Role::Coordinator) {
@@ -145,13 +159,57 @@ impl This {
             cell.attended(*who, *process, attendance);
         }
         if self.plays(Role::Api) {
-            let networks = Networks::new(world, Arc::clone(&view));
-            bootstrap::seed(world, &view, &networks).await?;
             let coordinators = cell.size.control.players(Role::Coordinator);
             let owners: Vec<String> = coordinators.iter().map(Who::to_string).collect();
             let servers = Servers::new(&view, &owners);
-            cell.arrived(*who, Control { process: *process, servers, ring: Arc::clone(ring) });
+            cell.arrived(*who, Control { process: *process, servers, images, ring: Arc::clone(ring) });
         }
         Ok(())
     }
+
+    async fn images(&self, view: &Arc<View>) -> Result<Arc<Images>, String> {
+        let files =
+            ProcessDir { dir: Arc::clone(&self.cell.blobs), exec: self.cell.exec.clone(), process: self.process };
+        let blobs = images::Blobs::over(Arc::new(files)).await.map_err(|error| error.to_string())?;
+        let limits = images::Limits::default();
+        Images::open_over(&self.world, Arc::clone(view), blobs, limits).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Why no snapshot is made.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The image is not there.
+    Image(ImageError),
+    /// The server does not give its disk.
+    Server(AcceptError),
+}
+
+/// Accepts a snapshot, as the API does: first the image that awaits it, then the request, and the image goes again if that
+/// is refused.
+pub async fn create_image(
+    control: &Control,
+    images: &Arc<Images>,
+    cx: &Cx,
+    id: &str,
+) -> Result<ImageId, SnapshotError> {
+    let changes = vec![
+        Change::Name(Some(format!("of {id}"))),
+        Change::DiskFormat(Some(DiskFormat::Qcow2)),
+        Change::ContainerFormat(Some(ContainerFormat::Bare)),
+        Change::SetProperty("image_type".into(), "snapshot".into()),
+        Change::SetProperty("instance_uuid".into(), id.into()),
+    ];
+    let made = images.create(&tenant(), Project::new(PROJECT), None, changes).await.map_err(SnapshotError::Image)?;
+    let ask = Ask::Snapshot { image: made.id };
+    if let Err(error) = control.servers.ask(cx, &caller(), id, &ask).await {
+        let _stays_queued = images.delete(&tenant(), made.id).await;
+        return Err(SnapshotError::Server(error));
+    }
+    Ok(made.id)
+}
+
+/// The tenant, as the image service sees it.
+pub fn tenant() -> Viewer {
+    Viewer { project: Some(Project::new(PROJECT)), admin: false, writes: true }
 }

@@ -57,10 +57,12 @@ impl std::fmt::Display for Who {
 
 impl Who {
     /// Whether a second process of this name can be started while the first is still there, out of sight: it holds
-    /// nothing that only one can hold. The store and the agents hold locked files.
+    /// nothing that only one can hold. The store and the agents hold locked files; the first API has the directory of
+    /// images, and the port of whoever has it.
     pub(crate) fn can_be_doubled(self) -> bool {
         match self {
-            Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => true,
+            Who::Api(number) => number != 0,
+            Who::Coordinator(_) | Who::Scheduler => true,
             Who::Store | Who::Agent(_) => false,
         }
     }
@@ -93,6 +95,11 @@ impl Shape {
     /// The processes that play `role`.
     pub(crate) fn players(self, role: Role) -> Vec<Who> {
         self.processes().into_iter().filter(|who| self.plays(*who, role)).collect()
+    }
+
+    /// The process with the image service: there is one, as long as blobs lie on a local disk.
+    pub(crate) fn keeps_images(self) -> Who {
+        self.players(Role::Api).swap_remove(0)
     }
 
     /// How others name the processes that play `role`.

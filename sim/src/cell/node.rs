@@ -1,6 +1,5 @@
 //! An agent process with its nodes, as the binary puts it together.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent::{Config, Journal, Node};
@@ -14,6 +13,7 @@ use world::World;
 use super::Cell;
 use super::acts::Acts;
 use super::layout::identity;
+use super::scratch::{ProcessFiles, Scratch};
 use crate::exec::Process;
 
 /// What a node can hold: so little that the cell is full now and then.
@@ -43,8 +43,9 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
             }),
             peers: cell.net.peers(process, identity(Role::Agent, name)),
             coordinators: cell.size.control.targets(Role::Coordinator),
-            images: Vec::new(),
-            scratch: PathBuf::from("/nonexistent"),
+            images: cell.size.control.targets(Role::Api).into_iter().take(1).collect(),
+            scratch: Scratch::dir(name),
+            files: Arc::new(ProcessFiles { scratch: Arc::clone(&cell.scratch), exec: cell.exec.clone(), process }),
             ring: Arc::clone(&ring),
         };
         let node = Node::start(&world, &journal, config);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use images::{ImageError, Visibility};
 use servers::accept::{Ask, Wanted};
 use servers::{AcceptError, NewServer, Server, Task};
 use telemetry::Cx;
 
 use super::oracle::Asked;
 use super::{Storm, dice};
-use crate::cell::{Answer, Control, FLAVOR, IMAGE, caller};
+use crate::cell::{Answer, Control, FLAVOR, IMAGE, SnapshotError, caller, create_image, tenant};
 use crate::linear::Call;
 use crate::linear::quota::Created;
 use crate::linear::servers::{Op, Ret};
@@ -35,16 +36,18 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
             let (name, id) = rng.pick(&known).clone();
             match draw {
                 30..46 => delete(&storm, &mut rng, number, &name, &id).await,
-                46..58 => look(&storm, &mut rng, number, &name, &id).await,
-                58..66 => describe(&storm, &mut rng, number, &name, &id).await,
-                66..74 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
-                74..84 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
-                84..89 => power(&storm, &mut rng, number, &name, &id, Ask::Pause).await,
-                89..94 => power(&storm, &mut rng, number, &name, &id, Ask::Unpause).await,
-                _ => {
+                46..56 => look(&storm, &mut rng, number, &name, &id).await,
+                56..64 => describe(&storm, &mut rng, number, &name, &id).await,
+                64..71 => power(&storm, &mut rng, number, &name, &id, Ask::Stop).await,
+                71..80 => power(&storm, &mut rng, number, &name, &id, Ask::Start).await,
+                80..85 => power(&storm, &mut rng, number, &name, &id, Ask::Pause).await,
+                85..90 => power(&storm, &mut rng, number, &name, &id, Ask::Unpause).await,
+                90..95 => {
                     let hard = rng.chance(1, 2);
                     power(&storm, &mut rng, number, &name, &id, Ask::Reboot { hard }).await;
                 }
+                95..98 => snapshot(&storm, &mut rng, number, &name, &id).await,
+                _ => delete_image(&storm, &mut rng, number).await,
             }
         }
         let pause = rng.span_nanos(1_000, 250_000) * storm.stretch;
@@ -245,4 +248,48 @@ async fn power(storm: &Storm, rng: &mut Rng, client: usize, name: &str, id: &str
         })
         .await;
     asking.judge(there(answer));
+}
+
+async fn snapshot(storm: &Storm, rng: &mut Rng, client: usize, name: &str, id: &str) {
+    let (request, subject) = (request_id(rng), id.to_owned());
+    let asking = Asking::begin(storm, client, name, Op::Other("createImage"));
+    let answer = storm
+        .cell
+        .ask_images(move |control, images| {
+            Box::pin(async move { create_image(&control, &images, &cx(&control, &request), &subject).await })
+        })
+        .await;
+    asking.judge(match answer {
+        Answer::Down => Answer::Down,
+        Answer::Broken => Answer::Broken,
+        Answer::Told(Ok(_)) => Answer::Told(Ok(Ret::There)),
+        Answer::Told(Err(SnapshotError::Server(error))) => Answer::Told(Err(error)),
+        Answer::Told(Err(SnapshotError::Image(ImageError::Unavailable { reason }))) => {
+            Answer::Told(Err(AcceptError::Busy(reason)))
+        }
+        Answer::Told(Err(SnapshotError::Image(error))) => {
+            storm.complain(format!("an image for {name} was refused without reason: {error}"));
+            Answer::Told(Err(AcceptError::Busy(error.to_string())))
+        }
+    });
+}
+
+/// Deletes one of the images that snapshots made, whether it has its bytes already or not.
+async fn delete_image(storm: &Storm, rng: &mut Rng, client: usize) {
+    let draw = rng.draw();
+    let answer = storm
+        .cell
+        .ask_images(move |_, images| {
+            Box::pin(async move {
+                let made = images.list(|image| image.visibility != Visibility::Public).await?;
+                let Some(image) = made.get(draw as usize % made.len().max(1)) else { return Ok(None) };
+                images.delete(&tenant(), image.id).await.map(|()| Some(image.id))
+            })
+        })
+        .await;
+    if let Answer::Told(Err(error @ (ImageError::Protected | ImageError::Change(_) | ImageError::Damaged(_)))) = &answer
+    {
+        storm.complain(format!("the deletion of an image was refused without reason: {error}"));
+    }
+    storm.cell.exec.note(&format!("client{client}"), "forget", &format!("an image: {answer:?}"));
 }

@@ -15,7 +15,7 @@ use crate::rng::Rng;
 use crate::store::unsure::Doubt;
 
 /// Operations of the driver that are made to fail.
-const OPERATIONS: [Operation; 7] = [
+const OPERATIONS: [Operation; 8] = [
     Operation::Find,
     Operation::Network,
     Operation::Prepare,
@@ -23,6 +23,7 @@ const OPERATIONS: [Operation; 7] = [
     Operation::Stop,
     Operation::Pause,
     Operation::Absent,
+    Operation::Export,
 ];
 /// How long a killed process stays away, in microseconds: from the least to the most.
 const AWAY_US: (u64, u64) = (1_000, 800_000);
@@ -204,7 +205,7 @@ fn driver(storm: &Storm, rng: &mut Rng) {
 fn disk(storm: &Storm, rng: &mut Rng, agents: usize) {
     let number = rng.index(agents);
     let (disk, whom) = (storm.cell.disk(number), Who::Agent(number).to_string());
-    match rng.below(5) {
+    match rng.below(6) {
         0 | 1 => {
             note(storm, &whom, "no space for the next append");
             disk.fail_next(DiskFault::Full);
@@ -216,6 +217,11 @@ fn disk(storm: &Storm, rng: &mut Rng, agents: usize) {
         3 => {
             note(storm, &whom, "the log cannot be read when it is opened next");
             disk.fail_next(DiskFault::Unreadable);
+        }
+        4 => {
+            let fault = if rng.chance(1, 2) { DiskFault::Full } else { DiskFault::Failed };
+            note(storm, "images", &format!("the next change of the directory of images: {fault:?}"));
+            storm.cell.blobs.fail_next(fault);
         }
         _ => {
             note(storm, &whom, "the disk is slow");

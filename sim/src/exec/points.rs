@@ -1,7 +1,7 @@
 //! Boundaries between effects, numbered as a run reaches them: where a sweep does its harm.
 //!
-//! An effect is whatever outlives the process that causes it: a durable commit, a record of a node's log, a message, an
-//! act of a driver. Right before and right after each of them the simulated outside calls [`Exec::reach`]; nobody names
+//! An effect is whatever outlives the process that causes it: a durable commit, a record of a node's log, a message, a
+//! file of image content, an act of a driver. Right before and right after each of them the simulated outside calls [`Exec::reach`]; nobody names
 //! the places by hand, so a new step is among them as soon as it does anything. What happens at a boundary is decided by
 //! the [`Hook`] that the scenario has set; it may kill or pause the process on the spot, or let the effect fail.
 
@@ -30,9 +30,9 @@ pub enum Boundary {
     CallAnswered,
     /// The answer has reached the caller.
     AnswerReceived,
-    /// A driver is about to act.
+    /// A driver, or whoever keeps image content, is about to act.
     ActBegun,
-    /// It has acted, and the node does not know yet.
+    /// It has acted, and who asked for it does not know yet.
     ActDone,
 }
 

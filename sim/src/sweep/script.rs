@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use images::{Image, Visibility};
 use parking_lot::Mutex;
 use servers::accept::{Ask, Wanted};
 use servers::{AcceptError, NewServer, Server};
+use store::{KeyRange, Record};
 use telemetry::Cx;
 
 use super::trial;
-use crate::cell::{Answer, Cell, Control, FLAVOR, IMAGE, caller};
+use crate::cell::{Answer, Cell, Control, FLAVOR, IMAGE, caller, create_image};
 use crate::churn::{Asked, Oracle};
 
 /// How long a request may take.
@@ -44,11 +46,13 @@ pub enum Script {
     DeleteDuringStop,
     /// Its disk is uploaded as an image.
     Snapshot,
+    /// A server is deleted while its disk is being uploaded.
+    DeleteDuringSnapshot,
 }
 
 impl Script {
     /// All of them.
-    pub const ALL: [Script; 12] = [
+    pub const ALL: [Script; 13] = [
         Script::Boot,
         Script::BootWithoutRoom,
         Script::Delete,
@@ -61,6 +65,7 @@ impl Script {
         Script::Unpause,
         Script::DeleteDuringStop,
         Script::Snapshot,
+        Script::DeleteDuringSnapshot,
     ];
 
     /// Its name on the command line.
@@ -78,6 +83,7 @@ impl Script {
             Script::Unpause => "unpause",
             Script::DeleteDuringStop => "delete-during-stop",
             Script::Snapshot => "snapshot",
+            Script::DeleteDuringSnapshot => "delete-during-snapshot",
         }
     }
 
@@ -96,12 +102,33 @@ impl Script {
             | Script::RebootHard
             | Script::Pause
             | Script::DeleteDuringStop
-            | Script::Snapshot => create(cell, oracle, "it").await,
+            | Script::Snapshot
+            | Script::DeleteDuringSnapshot => create(cell, oracle, "it").await,
             Script::Start | Script::Unpause => {
                 create(cell, oracle, "it").await;
                 let _checked_at_the_end = trial::ends(cell).await;
                 ask(cell, oracle, if self == Script::Start { Ask::Stop } else { Ask::Pause }).await;
             }
+        }
+    }
+
+    /// What the script was to bring about and did not, though nobody harmed it. States of servers are checked elsewhere.
+    pub(super) fn missed(self, cell: &Cell) -> Option<String> {
+        match self {
+            Script::Snapshot if !has_snapshot(cell) => Some("the disk was not uploaded".to_owned()),
+            Script::Snapshot
+            | Script::Boot
+            | Script::BootWithoutRoom
+            | Script::Delete
+            | Script::DeleteDuringBoot
+            | Script::Stop
+            | Script::Start
+            | Script::Reboot
+            | Script::RebootHard
+            | Script::Pause
+            | Script::Unpause
+            | Script::DeleteDuringStop
+            | Script::DeleteDuringSnapshot => None,
         }
     }
 
@@ -124,12 +151,19 @@ impl Script {
                 ask(cell, oracle, Ask::Stop).await;
                 delete(cell, oracle).await;
             }
-            Script::Snapshot => {
-                let image = IMAGE.parse().expect("the constant is a UUID");
-                ask(cell, oracle, Ask::Snapshot { image }).await;
+            Script::Snapshot => snapshot(cell, oracle).await,
+            Script::DeleteDuringSnapshot => {
+                snapshot(cell, oracle).await;
+                delete(cell, oracle).await;
             }
         }
     }
+}
+
+fn has_snapshot(cell: &Cell) -> bool {
+    let page = cell.store.durable().range(&KeyRange::prefix(Image::TABLE.as_bytes()), usize::MAX);
+    let images = page.entries.iter().filter_map(|(_, entry)| Image::decode_entry(entry).ok());
+    images.filter(|(image, _)| image.visibility != Visibility::Public).any(|(image, _)| image.content().is_some())
 }
 
 /// Every workflow that a coordinator of the product runs: each must be brought about by some script.
@@ -198,6 +232,16 @@ async fn ask(cell: &Cell, oracle: &Mutex<Oracle>, ask: Ask) {
         })
         .await;
     cell.exec.note("client", what, &format!("{:?}", asked(&answer)));
+}
+
+async fn snapshot(cell: &Cell, oracle: &Mutex<Oracle>) {
+    let Some(id) = id_of(oracle) else { return };
+    let answer = cell
+        .ask_images(move |control, images| {
+            Box::pin(async move { create_image(&control, &images, &cx(&control, "req-createImage"), &id).await })
+        })
+        .await;
+    cell.exec.note("client", "createImage", &format!("{answer:?}"));
 }
 
 fn wanted(name: &str) -> NewServer {

@@ -137,7 +137,7 @@ pub fn run(script: Script, seed: u64, plan: &[Strike]) -> Trial {
     let (cell, exited) = Cell::new(&exec, SIZE);
     let seen = Arc::new(Mutex::new(Seen { plan: plan.to_vec(), ..Seen::default() }));
     let oracle = Arc::new(Mutex::new(Oracle::default()));
-    let scene = play(script, Arc::clone(&cell), exited, Arc::clone(&seen), oracle);
+    let scene = play(script, Arc::clone(&cell), exited, Arc::clone(&seen), oracle, plan.is_empty());
     let played = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scene)));
     let mut trial = match played {
         Ok(Ok(trial)) => trial,
@@ -162,6 +162,7 @@ async fn play(
     mut exited: tokio::sync::mpsc::UnboundedReceiver<Who>,
     seen: Arc<Mutex<Seen>>,
     oracle: Arc<Mutex<Oracle>>,
+    unharmed: bool,
 ) -> Trial {
     let world = cell.outside.clone();
     cell.everybody().into_iter().for_each(|who| cell.start(who));
@@ -193,7 +194,14 @@ async fn play(
     trial.stuck = ended.err().unwrap_or_default();
     cell.heal();
     world.sleep(SETTLING).await;
-    trial.complaints = churn::judge(&cell, &oracle).await;
+    trial.complaints = churn::judge(&cell, &oracle, false).await;
+    // What only the next start settles is settled.
+    cell.restart();
+    trial.stuck.extend(ends(&cell).await.err().unwrap_or_default());
+    trial.complaints.extend(churn::judge(&cell, &oracle, true).await);
+    if unharmed {
+        trial.complaints.extend(script.missed(&cell));
+    }
     trial
 }
 

@@ -141,6 +141,7 @@ impl Cell {
             coordinators: target(Role::Coordinator),
             images: target(Role::Coordinator),
             scratch: self.scratch(),
+            files: Arc::new(crate::OnDisk),
             ring: Arc::clone(ring),
         };
         Node::start(world, journal, config)
