@@ -1,10 +1,12 @@
-//! The scenario `churn`: servers come, go, start and stop, while processes die and disks, networks and drivers fail.
+//! The scenario `churn`: servers come, go, start and stop, and their project's limit is moved, while processes die and
+//! disks, networks and drivers fail.
 //!
 //! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
 //! the [`invariants`] must hold. After that the cell is left alone, and must not write.
 
 mod client;
 mod faults;
+mod operator;
 mod oracle;
 mod strangers;
 
@@ -100,7 +102,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
         cell: Arc::clone(&cell),
         oracle: Mutex::default(),
         histories: Mutex::default(),
-        counted: Mutex::default(),
+        counted: Mutex::new(Counted::new(INSTANCES)),
         counts: Mutex::default(),
         over: Mutex::new(false),
         stretch: if cell.exec.seed() % SLOW_STORMS == SLOW_STORMS - 1 { STRETCH } else { 1 },
@@ -117,6 +119,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     for number in 0..CLIENTS {
         world.spawn("client", client::run(Arc::clone(&storm), number));
     }
+    world.spawn("operator", operator::run(Arc::clone(&storm)));
     world.spawn("strangers", strangers::run(Arc::clone(&storm)));
     world.spawn("faults", faults::run(Arc::clone(&storm)));
     world.sleep(STORM * u32::try_from(storm.stretch).unwrap_or(1)).await;
@@ -214,7 +217,7 @@ pub(crate) async fn judge(cell: &Cell, oracle: &Mutex<Oracle>) -> Vec<String> {
 async fn judge_storm(storm: &Storm) -> Vec<String> {
     let mut complaints = judge(&storm.cell, &storm.oracle).await;
     complaints.extend(storm.histories.lock().complaints());
-    complaints.extend(storm.counted.lock().complaints(INSTANCES));
+    complaints.extend(storm.counted.lock().complaints());
     complaints
 }
 

@@ -52,12 +52,12 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
     }
 }
 
-fn cx(control: &Control, request: &str) -> Cx {
+pub(super) fn cx(control: &Control, request: &str) -> Cx {
     let deadline = control.ring.world().now() + DEADLINE;
     Cx::root(&control.ring, Some(request.into()), deadline)
 }
 
-fn request_id(rng: &mut Rng) -> String {
+pub(super) fn request_id(rng: &mut Rng) -> String {
     format!("req-{:016x}", rng.draw())
 }
 
