@@ -4,7 +4,7 @@
 //! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
 //! the [`invariants`] must hold. After that the cell is left alone, and must not write.
 
-mod client;
+pub(crate) mod client;
 mod faults;
 mod operator;
 mod oracle;
@@ -62,6 +62,8 @@ pub struct Counts {
     pub faults: u64,
     /// Simulated seconds until all work had ended after the storm.
     pub healing: u64,
+    /// Simulated seconds until then from the start: after that nothing happens. `None`: that never was.
+    pub healed_at: Option<u64>,
     /// Commits.
     pub commits: u64,
 }
@@ -132,8 +134,15 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
 
     let healed = heal(&storm).await;
     let scene_complaints = judge_storm(&storm).await;
+    let is_healed = healed.is_none();
     storm.oracle.lock().complaints.extend(healed);
     storm.oracle.lock().complaints.extend(scene_complaints);
+    if !is_healed {
+        // Days of a cell that cannot come to rest would only repeat it.
+        let complaints = storm.oracle.lock().complaints.clone();
+        let counts = *storm.counts.lock();
+        return (complaints, counts);
+    }
     let before = cell.store.revision();
     world.sleep(IDLE).await;
     let after = cell.store.revision();
@@ -158,7 +167,8 @@ async fn heal(storm: &Storm) -> Option<String> {
         let left = left(cell);
         if left.is_empty() {
             let took = cell.outside.now().since(start);
-            storm.count(|counts| counts.healing = took.as_secs());
+            let at = cell.exec.now() / 1_000_000_000;
+            storm.count(|counts| (counts.healing, counts.healed_at) = (took.as_secs(), Some(at)));
             cell.exec.note("scenario", "healed", &format!("after {} s", took.as_secs()));
             cell.outside.sleep(SETTLING).await;
             return None;
