@@ -1,10 +1,12 @@
-//! The scenario `churn`: servers come, go, start and stop, while processes die and disks, networks and drivers fail.
+//! The scenario `churn`: servers come, go, start and stop, and their project's limit is moved, while processes die and
+//! disks, networks and drivers fail.
 //!
 //! Then everything is healed and nothing more is asked for: within bounded simulated time all work must have ended, and
 //! the [`invariants`] must hold. After that the cell is left alone, and must not write.
 
-mod client;
+pub(crate) mod client;
 mod faults;
+mod operator;
 mod oracle;
 mod strangers;
 
@@ -60,6 +62,8 @@ pub struct Counts {
     pub faults: u64,
     /// Simulated seconds until all work had ended after the storm.
     pub healing: u64,
+    /// Simulated seconds until then from the start: after that nothing happens. `None`: that never was.
+    pub healed_at: Option<u64>,
     /// Commits.
     pub commits: u64,
 }
@@ -100,7 +104,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
         cell: Arc::clone(&cell),
         oracle: Mutex::default(),
         histories: Mutex::default(),
-        counted: Mutex::default(),
+        counted: Mutex::new(Counted::new(INSTANCES)),
         counts: Mutex::default(),
         over: Mutex::new(false),
         stretch: if cell.exec.seed() % SLOW_STORMS == SLOW_STORMS - 1 { STRETCH } else { 1 },
@@ -117,6 +121,7 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
     for number in 0..CLIENTS {
         world.spawn("client", client::run(Arc::clone(&storm), number));
     }
+    world.spawn("operator", operator::run(Arc::clone(&storm)));
     world.spawn("strangers", strangers::run(Arc::clone(&storm)));
     world.spawn("faults", faults::run(Arc::clone(&storm)));
     world.sleep(STORM * u32::try_from(storm.stretch).unwrap_or(1)).await;
@@ -129,8 +134,15 @@ pub async fn run(cell: Arc<Cell>, mut exited: tokio::sync::mpsc::UnboundedReceiv
 
     let healed = heal(&storm).await;
     let scene_complaints = judge_storm(&storm, false).await;
+    let is_healed = healed.is_none();
     storm.oracle.lock().complaints.extend(healed);
     storm.oracle.lock().complaints.extend(scene_complaints);
+    if !is_healed {
+        // Days of a cell that cannot come to rest would only repeat it.
+        let complaints = storm.oracle.lock().complaints.clone();
+        let counts = *storm.counts.lock();
+        return (complaints, counts);
+    }
     let before = cell.store.revision();
     world.sleep(IDLE).await;
     let after = cell.store.revision();
@@ -159,7 +171,8 @@ async fn heal(storm: &Storm) -> Option<String> {
         let left = left(cell);
         if left.is_empty() {
             let took = cell.outside.now().since(start);
-            storm.count(|counts| counts.healing = took.as_secs());
+            let at = cell.exec.now() / 1_000_000_000;
+            storm.count(|counts| (counts.healing, counts.healed_at) = (took.as_secs(), Some(at)));
             cell.exec.note("scenario", "healed", &format!("after {} s", took.as_secs()));
             cell.outside.sleep(SETTLING).await;
             return None;
@@ -221,7 +234,7 @@ pub(crate) async fn judge(cell: &Cell, oracle: &Mutex<Oracle>, restarted: bool) 
 async fn judge_storm(storm: &Storm, restarted: bool) -> Vec<String> {
     let mut complaints = judge(&storm.cell, &storm.oracle, restarted).await;
     complaints.extend(storm.histories.lock().complaints());
-    complaints.extend(storm.counted.lock().complaints(INSTANCES));
+    complaints.extend(storm.counted.lock().complaints());
     complaints
 }
 

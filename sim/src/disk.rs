@@ -79,8 +79,11 @@ impl SimDisk {
         let Inside { logs, rng, .. } = &mut *self.inside.lock();
         for log in logs.values_mut() {
             let unsynced = log.bytes.len() - log.durable;
-            log.bytes.truncate(log.durable + rng.index(unsynced + 1));
-            if unsynced > 0 && rng.chance(1, 3) {
+            let torn = unsynced > 0 && rng.chance(1, 3);
+            // What a file grew by is often there before anything of what was written.
+            let kept = if torn && rng.chance(1, 2) { 0 } else { rng.index(unsynced + 1) };
+            log.bytes.truncate(log.durable + kept);
+            if torn {
                 // The file had grown already and its last sectors had not been written.
                 let torn = rng.index(TORN_BYTES_MAX);
                 let garbage = rng.chance(1, 2);
@@ -93,6 +96,17 @@ impl SimDisk {
             }
             log.durable = log.bytes.len();
         }
+    }
+
+    /// Its logs, as a backup of the machine would hold them.
+    pub fn copy(&self) -> BTreeMap<String, Vec<u8>> {
+        self.inside.lock().logs.iter().map(|(name, log)| (name.clone(), log.bytes.clone())).collect()
+    }
+
+    /// From here on it holds these logs and no others: the machine's disk was lost, and what there was of it restored.
+    pub fn replace(&self, logs: BTreeMap<String, Vec<u8>>) {
+        let content = |bytes: Vec<u8>| Content { durable: bytes.len(), bytes, rewrite: None };
+        self.inside.lock().logs = logs.into_iter().map(|(name, bytes)| (name, content(bytes))).collect();
     }
 
     /// The next access fails.

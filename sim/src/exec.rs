@@ -247,7 +247,7 @@ impl Exec {
     pub fn note(&self, who: &str, what: &str, detail: &str) {
         let mut state = self.inner.state.lock();
         let (seconds, micros) = (state.now / 1_000_000_000, state.now / 1000 % 1_000_000);
-        let line = format!("{seconds:>6}.{micros:06}  {who:<9}  {what:<9}  {detail}");
+        let line = format!("{seconds:>6}.{micros:06}  {who:<9}  {what:<9}  {}", short(detail));
         if state.echo {
             println!("{line}");
         }
@@ -365,4 +365,28 @@ impl Exec {
     pub fn name(&self, process: Process) -> Option<String> {
         self.inner.state.lock().processes.get(&process).map(|life| life.name.clone())
     }
+}
+
+/// `detail` with the first eight digits of each UUID: enough to tell things of one run apart.
+fn short(detail: &str) -> String {
+    let is_uuid = |bytes: &[u8]| {
+        let shape = |(index, byte): (usize, &u8)| match index {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        bytes.get(..36).is_some_and(|bytes| bytes.iter().enumerate().all(shape))
+    };
+    let (mut out, mut skip) = (String::with_capacity(detail.len()), 0);
+    for (index, letter) in detail.char_indices() {
+        if index < skip {
+            continue;
+        }
+        if is_uuid(&detail.as_bytes()[index..]) {
+            out.push_str(&detail[index..index + 8]);
+            skip = index + 36;
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }

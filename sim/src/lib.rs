@@ -7,6 +7,7 @@
 //!   forgets, breaks and comes late.
 //! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
+//! - [`lost`]: an agent whose log is lost while its guests run.
 //! - [`invariants`]: what must then be true; one file each. [`ledger`]: what must be true at every commit. [`linear`]: what
 //!   clients were told, call by call, must be what one cell would have told them.
 //! - [`run`]: one seed from its start to its verdict. [`sweep`]: every workflow, harmed at every boundary between effects.
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod invariants;
 pub mod ledger;
 pub mod linear;
+pub mod lost;
 pub mod mutation;
 pub mod net;
 pub mod rng;

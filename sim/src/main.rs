@@ -31,9 +31,12 @@ struct Args {
     /// Put a known bug in.
     #[arg(long, value_parser = bug)]
     plant: Option<Bug>,
-    /// Print every event, and what the product logs.
+    /// Print every event.
     #[arg(long)]
     verbose: bool,
+    /// Print what the product logs, between the events.
+    #[arg(long)]
+    product: bool,
 }
 
 fn scenario(text: &str) -> Result<Scenario, String> {
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &Args) -> anyhow::Result<bool> {
-    if args.verbose {
+    if args.product {
         let product = tracing_subscriber::fmt()
             .without_time()
             .with_ansi(false)
@@ -118,7 +121,7 @@ fn one(args: &Args, what: Scenario, seed: u64) -> Report {
     let report = run::scenario(what, seed, args.plant, args.verbose);
     let counts = report.counts;
     println!(
-        "{:<5}  seed {seed:>14}  {:>6} steps  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>2} pauses  {:>2} stale  {:>3} faults  healed in {:>3} s  {:016x}  {}",
+        "{:<8}  seed {seed:>14}  {:>6} steps  {:>4} commits  {:>4} accepted  {:>4} refused  {:>3} unknown  {:>3} kills  {:>2} pauses  {:>2} stale  {:>3} faults  healed in {:>3} s  {:016x}  {}",
         what.name(),
         report.steps,
         counts.commits,
@@ -163,7 +166,7 @@ impl Total {
     fn add(&mut self, report: &Report) {
         self.seeds += 1;
         self.failed += u64::from(!report.complaints.is_empty());
-        self.seconds += report.seconds;
+        self.seconds += report.counts.healed_at.unwrap_or(report.seconds);
         self.kills += report.counts.kills;
         for (what, count) in &report.interrupted {
             *self.interrupted.entry(what.clone()).or_default() += count;

@@ -8,6 +8,7 @@ use planted::Bug;
 use crate::cell::{Cell, Shape, Size};
 use crate::churn::{self, Counts};
 use crate::exec::{Exec, Limits};
+use crate::lost;
 
 /// What happens, and to which cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,24 +17,30 @@ pub enum Scenario {
     Churn,
     /// The same where each control role has processes of its own: two with the API, two coordinators.
     Apart,
+    /// An agent's log is lost while its guests run.
+    LostLog,
 }
 
 impl Scenario {
+    /// Those in which faults are drawn at random.
+    pub const STORMS: [Scenario; 2] = [Scenario::Churn, Scenario::Apart];
+
     /// All of them.
-    pub const ALL: [Scenario; 2] = [Scenario::Churn, Scenario::Apart];
+    pub const ALL: [Scenario; 3] = [Scenario::Churn, Scenario::Apart, Scenario::LostLog];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Scenario::Churn => "churn",
             Scenario::Apart => "apart",
+            Scenario::LostLog => "lost-log",
         }
     }
 
     /// Two machines with two nodes each.
     const fn size(self) -> Size {
         let control = match self {
-            Scenario::Churn => Shape::Together,
+            Scenario::Churn | Scenario::LostLog => Shape::Together,
             Scenario::Apart => Shape::Apart { apis: 2, coordinators: 2 },
         };
         Size { control, agents: 2, nodes: 2 }
@@ -75,7 +82,13 @@ pub fn scenario(what: Scenario, seed: u64, bug: Option<Bug>, echo: bool) -> Repo
     let exec = Exec::new(seed, echo);
     let (cell, exited) = Cell::new(&exec, what.size());
     let limits = if bug.is_some() { LIMITS_PLANTED } else { LIMITS };
-    let scenario = churn::run(std::sync::Arc::clone(&cell), exited);
+    let again = std::sync::Arc::clone(&cell);
+    let scenario = async move {
+        match what {
+            Scenario::Churn | Scenario::Apart => churn::run(again, exited).await,
+            Scenario::LostLog => lost::run(again, exited).await,
+        }
+    };
     let run = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, limits, scenario)));
     let (mut complaints, counts) = match run {
         Ok(Ok(result)) => result,

@@ -17,6 +17,7 @@ pub mod trial;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use planted::Bug;
 
 use crate::rng::Rng;
 
@@ -36,10 +37,13 @@ pub struct Extent {
     pub seed: u64,
     /// Runs side by side.
     pub threads: usize,
+    /// This bug is in the product.
+    pub planted: Option<Bug>,
 }
 
 /// Sweeps `script`.
 pub fn sweep(script: Script, extent: Extent) -> Line {
+    let _planted = planted::plant(extent.planted);
     let plain = trial::run(script, extent.seed, &[]);
     let mut line = Line::new(script, &plain);
     line.judge("unharmed", &[], &plain);
@@ -110,6 +114,7 @@ fn run_all(script: Script, extent: Extent, plans: &[Vec<Strike>]) -> Vec<(Vec<St
     std::thread::scope(|scope| {
         for _ in 0..extent.threads.max(1) {
             scope.spawn(|| {
+                let _planted = planted::plant(extent.planted);
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(plan) = plans.get(index) else { return };

@@ -37,12 +37,21 @@ fn a_seed_repeats_itself_byte_for_byte() {
 #[test]
 fn nothing_leaks_and_all_work_ends() {
     for seed in 100..104 {
-        for what in Scenario::ALL {
+        for what in Scenario::STORMS {
             let report = run::scenario(what, seed, None, false);
             let again = format!("cargo xtask sim --scenario {} --seed {seed}", what.name());
             assert!(report.complaints.is_empty(), "{again}\n{}", report.complaints.join("\n"));
             assert!(report.counts.kills > 5 && report.counts.accepted > 20, "{again} is dull: {:?}", report.counts);
         }
+    }
+}
+
+#[test]
+fn an_agent_that_has_lost_its_log_harms_no_guest() {
+    for seed in 1..9 {
+        let report = run::scenario(Scenario::LostLog, seed, None, false);
+        assert!(report.complaints.is_empty(), "seed {seed}\n{}", report.complaints.join("\n"));
+        assert!(report.counts.accepted > 10, "seed {seed} is dull: {:?}", report.counts);
     }
 }
 
@@ -70,6 +79,10 @@ fn every_planted_bug_is_found() {
             }
             (Hunter::Seeds { within, .. }, None) => {
                 println!("{name:<28}  SURVIVES {within} seeds");
+                survivors.push(name);
+            }
+            (Hunter::Sweep { script, .. }, None) => {
+                println!("{name:<28}  SURVIVES the sweep of {}", script.name());
                 survivors.push(name);
             }
             (Hunter::Nobody { lacks }, None) => println!("{name:<28}  is not hunted; it takes {lacks}"),

@@ -5,6 +5,7 @@
 //! lost what was written there: zeros, which would match.
 
 use bytes::Bytes;
+use planted::Bug;
 
 /// What a frame takes beside its payload.
 pub const FRAME_HEADER_BYTES: usize = 8;
@@ -29,7 +30,8 @@ pub fn parse(content: &[u8]) -> (Vec<Bytes>, usize) {
             |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
         let start = at + FRAME_HEADER_BYTES;
         let Some(payload) = content.get(start..start.saturating_add(word(0) as usize)) else { break };
-        if payload.is_empty() || crc32fast::hash(payload) != word(4) {
+        let nothing = payload.is_empty() && !planted::is(Bug::ZerosAreRecords);
+        if nothing || crc32fast::hash(payload) != word(4) {
             break;
         }
         records.push(Bytes::copy_from_slice(payload));

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use planted::Bug;
 use sim::sweep::trial::{self, Strike};
 use sim::sweep::{self, Extent, Line, Script, Table};
 
@@ -20,6 +21,9 @@ struct Args {
     /// The order of tasks, and which pairs are drawn, come from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Put a known bug in.
+    #[arg(long, value_parser = bug)]
+    plant: Option<Bug>,
     /// One run with this harm, and its event log: NUMBER:crash, NUMBER:pause or NUMBER:FAILURE:TIMES, with commas between.
     #[arg(long, requires = "script", value_delimiter = ',')]
     strikes: Option<Vec<Strike>>,
@@ -30,13 +34,19 @@ fn script(text: &str) -> Result<Script, String> {
     found.ok_or_else(|| format!("there is no such case; there are {}", Script::ALL.map(Script::name).join(", ")))
 }
 
+fn bug(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.iter().find(|bug| bug.name() == name).copied();
+    found.ok_or_else(|| format!("there are {}", Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ")))
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let (Some(strikes), Some(script)) = (&args.strikes, args.script) {
+        let _planted = planted::plant(args.plant);
         return once(script, args.seed, strikes);
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let extent = Extent { pairs_max: args.pairs, seed: args.seed, threads };
+    let extent = Extent { pairs_max: args.pairs, seed: args.seed, threads, planted: args.plant };
     let begun = begin();
     let mut lines = Vec::new();
     for script in Script::ALL.into_iter().filter(|script| args.script.is_none_or(|only| only == *script)) {

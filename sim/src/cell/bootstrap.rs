@@ -15,7 +15,7 @@ use world::{Wall, World};
 pub const FLAVOR: &str = "small";
 /// The tenant's project.
 pub const PROJECT: &str = "tenant";
-/// Servers that the tenant may have: more than the nodes can hold, so that both limits are met.
+/// Servers that the tenant may have at first: more than the nodes can hold, so that both limits are met.
 pub const INSTANCES: u64 = 20;
 /// The id of the image.
 pub const IMAGE: &str = "00000000-0000-4000-8000-000000000001";
@@ -48,8 +48,10 @@ pub(super) async fn seed(world: &World, view: &Arc<View>, networks: &Networks) -
     networks.bootstrap(&project, &[]).await.map_err(|error| error.to_string())?;
     let flavor = Flavor::plain(FLAVOR, FLAVOR, 1, 512, 1);
     let image = image(world);
-    let limits =
-        Limits { project: PROJECT.into(), limits: BTreeMap::from([("instances".into(), INSTANCES.cast_signed())]) };
+    // Servers alone are counted: nothing else is to be the reason of a refusal.
+    let own = [("instances", INSTANCES.cast_signed()), ("cores", -1), ("ram", -1)];
+    let own = own.map(|(resource, limit)| (resource.to_owned(), limit));
+    let limits = Limits { project: PROJECT.into(), limits: BTreeMap::from(own) };
     let records = [(flavor.key(), flavor.encode()), (image.key(), image.encode()), (limits.key(), limits.encode())];
     for (key, value) in records {
         let mut txn = Txn::new();

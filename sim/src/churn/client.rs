@@ -55,12 +55,12 @@ pub(super) async fn run(storm: Arc<Storm>, number: usize) {
     }
 }
 
-fn cx(control: &Control, request: &str) -> Cx {
+pub(crate) fn cx(control: &Control, request: &str) -> Cx {
     let deadline = control.ring.world().now() + DEADLINE;
     Cx::root(&control.ring, Some(request.into()), deadline)
 }
 
-fn request_id(rng: &mut Rng) -> String {
+pub(crate) fn request_id(rng: &mut Rng) -> String {
     format!("req-{:016x}", rng.draw())
 }
 
@@ -143,7 +143,7 @@ fn there<T>(answer: Answer<Result<T, AcceptError>>) -> Answer<Result<Ret, Accept
     }
 }
 
-fn wanted(name: &str) -> NewServer {
+pub(crate) fn wanted(name: &str) -> NewServer {
     NewServer {
         name: name.to_owned(),
         description: None,

@@ -239,15 +239,56 @@ fn a_server_is_one_server_to_all() {
 fn a_quota_is_neither_exceeded_nor_refused_too_early() {
     use super::quota::{Counted, Created};
 
-    let mut counted = Counted::default();
+    let complaints = |limit: u64, going: Option<u64>, gone: Option<u64>| {
+        let mut counted = Counted::new(limit);
+        counted.created("a", 0, 1, Created::Accepted);
+        counted.created("b", 2, 3, Created::Accepted);
+        counted.created("c", 4, 5, Created::OverQuota);
+        going.into_iter().for_each(|when| counted.going("a", when));
+        gone.into_iter().for_each(|when| counted.gone("a", when));
+        counted.complaints().len()
+    };
+    assert_eq!(complaints(2, None, None), 0);
+    assert_eq!(complaints(1, None, None), 1, "b is one too many");
+    assert_eq!(complaints(3, None, None), 1, "c was refused while there was room");
+    assert_eq!(complaints(1, Some(2), None), 0, "a may have gone before b came");
+    assert_eq!(complaints(2, Some(2), Some(3)), 1, "a was gone when c was refused");
+}
+
+#[test]
+fn a_limit_that_moves_holds_from_its_answer_and_may_hold_before() {
+    use super::quota::{Counted, Created};
+
+    // It is lowered from 2 to 1, and raised again; nobody hears whether it was raised to 3 in between.
+    let mut counted = Counted::new(2);
+    let lowered = counted.limiting(1, 10);
+    counted.limited(lowered, 20);
+    let refused = counted.limiting(9, 21);
+    counted.not_limited(refused);
+    let _never_answered = counted.limiting(3, 30);
+    let raised = counted.limiting(2, 40);
+    counted.limited(raised, 50);
+    for (from, to, limits) in [
+        (0, 9, vec![2]),
+        (0, 10, vec![1, 2]),
+        (20, 20, vec![1, 2]),
+        (21, 29, vec![1]),
+        (21, 30, vec![1, 3]),
+        (31, 45, vec![1, 2, 3]),
+        (51, 60, vec![2]),
+    ] {
+        assert_eq!(counted.limits_between(from, to).into_iter().collect::<Vec<_>>(), limits, "{from} to {to}");
+    }
     counted.created("a", 0, 1, Created::Accepted);
-    counted.created("b", 2, 3, Created::Accepted);
-    counted.created("c", 4, 5, Created::OverQuota);
-    assert!(counted.complaints(2).is_empty());
-    assert_eq!(counted.complaints(1).len(), 1, "b is one too many");
-    assert_eq!(counted.complaints(3).len(), 1, "c was refused while there was room");
-    counted.going("a", 2);
-    assert!(counted.complaints(1).is_empty(), "a may have gone before b came");
-    counted.gone("a", 3);
-    assert_eq!(counted.complaints(2).len(), 1, "a was gone when c was refused");
+    counted.created("b", 22, 25, Created::Accepted);
+    assert_eq!(counted.complaints().len(), 1, "b came while one was allowed");
+    counted.created("b", 22, 30, Created::Accepted);
+    assert!(counted.complaints().is_empty(), "b may have come with the change that nobody heard of");
+    counted.created("c", 15, 16, Created::OverQuota);
+    assert!(counted.complaints().is_empty(), "the lower limit may have held already");
+    counted.created("c", 51, 52, Created::OverQuota);
+    assert!(counted.complaints().is_empty(), "two are there of two");
+    counted.going("a", 45);
+    counted.gone("a", 46);
+    assert_eq!(counted.complaints().len(), 1, "one is there of two, and one was allowed only before");
 }
