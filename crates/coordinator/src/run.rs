@@ -159,10 +159,7 @@ impl Coordinator {
         let mut work = work;
         loop {
             let Some(name) = self.name.lock().clone() else { return };
-            let mut taken = raised(work.clone(), name.life());
-            if planted::is(Bug::TakesOverQuietly) {
-                taken.epoch = work.epoch;
-            }
+            let taken = raised(work.clone(), name.life());
             let mut txn = Txn::new();
             if !planted::is(Bug::SkipsTheName) {
                 name.bind(&mut txn);

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use planted::Bug;
 use proto::placement::state::v1 as stored;
 use store::{DecodeError, Key, Reader, Record, Revision, Txn};
 
@@ -97,12 +96,10 @@ impl InForce {
 
     /// The same for what each `holder` in the project may have for itself.
     pub fn charge_to(&self, holder: &str, resource: &str, amount: u64, txn: &mut Txn) {
-        if !planted::is(Bug::ChargesAnOldLimit) {
-            match self.revision {
-                Some(revision) => txn.unchanged(self.key.clone(), revision),
-                None => txn.absent(self.key.clone()),
-            };
-        }
+        match self.revision {
+            Some(revision) => txn.unchanged(self.key.clone(), revision),
+            None => txn.absent(self.key.clone()),
+        };
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         txn.add(used_key(holder, resource), amount, self.limit(resource));
     }

@@ -54,7 +54,6 @@ bugs! {
     WatchLosesTheRest "watch-loses-the-rest" "A watch that finds several commits hands out the first and skips the others."
     ReadsDoNotWait "reads-do-not-wait" "A view answers from what it has, however far it is behind the store."
     AddsKnowNoLimit "adds-know-no-limit" "A bounded add ignores its bound."
-    LateCommitsGetIn "late-commits-get-in" "The store takes a commit that its sender has given up, and a copy of one that it has taken."
     ZerosAreRecords "zeros-are-records" "The zeros at the end of a torn log are taken for an empty record."
     // The coordinator.
     SkipsTheName "skips-the-name" "A coordinator takes works over without making sure that it still has its name."
@@ -65,17 +64,14 @@ bugs! {
     ForgetsWhatItSent "forgets-what-it-sent" "A step that is interrupted is taken for not sent."
     UndoIsGivenUp "undo-is-given-up" "An undo that fails is taken for done."
     ReturnIsPossible "return-is-possible" "A work that keeps failing behind its point of no return is undone."
-    TakesOverQuietly "takes-over-quietly" "A coordinator that takes over works leaves their epochs as they are."
     UnknownIsNo "unknown-is-no" "A call whose outcome is unknown is taken for a refusal: the step fails, and what was claimed is returned."
     // Servers.
     UndoKeepsThePorts "undo-keeps-the-ports" "The undo of a claim returns the capacity and forgets the ports."
     DeleteKeepsTheClaim "delete-keeps-the-claim" "A deletion forgets to return the capacity."
     DeletesWithoutTheNode "deletes-without-the-node" "A deletion whose node is away goes on as if the node had confirmed."
     TriesAnotherNode "tries-another-node" "After an unknown outcome of a build the next node is tried."
-    ChargesAnOldLimit "charges-an-old-limit" "A quota is charged against the limit that was read, even if it has been changed since."
     RefundsTwice "refunds-twice" "The quota of a server is returned when its boot fails, and again when it is deleted."
     HandsOverTheEnded "hands-over-the-ended" "A guest that has ended before its server was handed over is shown as running."
-    ListensToOldReports "listens-to-old-reports" "What a node says of an earlier run is taken for news."
     UnknownIsAccepted "unknown-is-accepted" "A request whose commit has an unknown outcome is answered as accepted."
     UnknownIsRefused "unknown-is-refused" "A request whose commit has an unknown outcome is answered as in conflict with another."
     // The agent.

@@ -1,6 +1,5 @@
 //! What nodes tell of guests, into the servers' records.
 
-use planted::Bug;
 use proto::agent::v1::{GuestReport, GuestState};
 use store::{CommitError, Reader, Record, Revision, Txn, View};
 use telemetry::TraceId;
@@ -93,7 +92,7 @@ fn own_end(world: &World, server: &Server, cause: &str) -> Action {
 
 /// The server as the report makes it; `None` if the report changes nothing or is about an older run.
 fn changed(server: &Server, report: &GuestReport, now: Wall) -> Option<Server> {
-    if report.run < server.run && !planted::is(Bug::ListensToOldReports) {
+    if report.run < server.run {
         return None;
     }
     let state = match report.state() {

@@ -27,7 +27,7 @@ async fn serve(world: &World, authority: &Authority, store: Arc<dyn Store>) -> T
     let own = authority.issue(world, &holder).unwrap();
     let credentials = Credentials::new(&own, &authority.certificate_pem).unwrap();
     let ring = Ring::new(world, "holder");
-    let server = Server::new(&ring, &Metrics::default(), Limits::default(), Routes::new(service(&world, store)));
+    let server = Server::new(&ring, &Metrics::default(), Limits::default(), Routes::new(service(world, store)));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     listener.serve(world, server, &credentials).unwrap();
