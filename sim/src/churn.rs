@@ -172,7 +172,12 @@ async fn heal(storm: &Storm) -> Option<String> {
         if left.is_empty() {
             let took = cell.outside.now().since(start);
             let at = cell.exec.now() / 1_000_000_000;
-            storm.count(|counts| (counts.healing, counts.healed_at) = (took.as_secs(), Some(at)));
+            // Of the storm, not of the restart at the end.
+            storm.count(|counts| {
+                if counts.healed_at.is_none() {
+                    (counts.healing, counts.healed_at) = (took.as_secs(), Some(at));
+                }
+            });
             cell.exec.note("scenario", "healed", &format!("after {} s", took.as_secs()));
             cell.outside.sleep(SETTLING).await;
             return None;
