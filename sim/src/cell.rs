@@ -378,6 +378,13 @@ impl Cell {
         }
     }
 
+    /// What did not hold while it ran: the books at every commit, and that nobody acts under a stale epoch.
+    pub fn noticed(&self) -> Vec<String> {
+        let disks: Vec<_> = self.machines.lock().iter().map(|machine| Arc::clone(&machine.disk)).collect();
+        let nodes = disks.iter().filter_map(|disk| disk.stale());
+        self.store.unbalanced().into_iter().chain(self.store.stale()).chain(nodes).collect()
+    }
+
     /// Nothing fails or stands still any more.
     pub fn heal(&self) {
         self.end_strays();

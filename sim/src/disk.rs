@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use world::{Disk, DiskError, Log, frames};
 
+use crate::epochs::NodeEpochs;
 use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
 use crate::rng::Rng;
@@ -53,6 +54,7 @@ struct Inside {
     fail_next: Option<DiskFault>,
     /// Until when it is slow.
     slow_until: u64,
+    epochs: NodeEpochs,
 }
 
 /// The disk of a machine.
@@ -70,7 +72,8 @@ impl SimDisk {
     /// An empty disk.
     pub fn new(seed: u64, machine: &str) -> Arc<SimDisk> {
         let rng = Rng::new(seed, &format!("disk {machine}"));
-        let inside = Inside { logs: BTreeMap::new(), rng, fail_next: None, slow_until: 0 };
+        let inside =
+            Inside { logs: BTreeMap::new(), rng, fail_next: None, slow_until: 0, epochs: NodeEpochs::default() };
         Arc::new(SimDisk { inside: Mutex::new(inside) })
     }
 
@@ -117,6 +120,11 @@ impl SimDisk {
     /// It is slow until that moment.
     pub fn slow_until(&self, nanos: u64) {
         self.inside.lock().slow_until = nanos;
+    }
+
+    /// The first order that was begun here for an owner that had lost its work.
+    pub fn stale(&self) -> Option<String> {
+        self.inside.lock().epochs.first.clone()
     }
 
     /// Nothing fails and nothing is slow any more.
@@ -236,6 +244,7 @@ impl Log for SimLog {
             return Err(self.failed());
         }
         self.with(|log| log.durable = log.durable.max(end));
+        self.disk.disk.inside.lock().epochs.follow(&records);
         self.durable().await;
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! - [`cell`]: a control process and agents over fake machines, to be killed and started at any moment.
 //! - [`churn`]: clients and faults, then a healing phase, at whose end all work must have ended.
 //! - [`lost`]: an agent whose log is lost while its guests run.
-//! - [`invariants`]: what must then be true; one file each. [`ledger`]: what must be true at every commit. [`linear`]: what
+//! - [`invariants`]: what must then be true; one file each. [`ledger`], [`epochs`]: what must be true at every commit. [`linear`]: what
 //!   clients were told, call by call, must be what one cell would have told them.
 //! - [`run`]: one seed from its start to its verdict. [`sweep`]: every workflow, harmed at every boundary between effects.
 //! - [`mutation`]: bugs that are planted in the product, and who finds each.
@@ -18,6 +18,7 @@
 pub mod cell;
 pub mod churn;
 pub mod disk;
+pub mod epochs;
 pub mod exec;
 pub mod invariants;
 pub mod ledger;

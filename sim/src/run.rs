@@ -95,7 +95,7 @@ pub fn scenario(what: Scenario, seed: u64, bug: Option<Bug>, echo: bool) -> Repo
         Ok(Err(stuck)) => (vec![stuck.to_string()], Counts::default()),
         Err(panic) => (vec![format!("a task panicked: {}", text_of(&*panic))], Counts::default()),
     };
-    complaints.extend(cell.store.unbalanced());
+    complaints.extend(cell.noticed());
     let report = Report {
         scenario: what,
         seed,

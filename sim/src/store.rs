@@ -21,6 +21,7 @@ use store::{Batch, Entry, Key, Revision};
 
 pub use works::Works;
 
+use crate::epochs::StoreEpochs;
 use crate::exec::points::{Boundary, Failure};
 use crate::exec::{Exec, Process};
 use crate::ledger::Ledger;
@@ -52,6 +53,7 @@ struct Inside {
     lost: u64,
     ledger: Ledger,
     works: Works,
+    epochs: StoreEpochs,
 }
 
 /// The disk under the store.
@@ -74,6 +76,7 @@ impl StoreDisk {
             lost: 0,
             ledger: Ledger::new(exec),
             works: Works::default(),
+            epochs: StoreEpochs::default(),
         };
         Arc::new(StoreDisk { exec: exec.clone(), inside: Mutex::new(inside) })
     }
@@ -153,6 +156,11 @@ impl StoreDisk {
     pub fn unbalanced(&self) -> Option<String> {
         self.inside.lock().ledger.first().map(str::to_owned)
     }
+
+    /// The first commit of an owner that had lost its work.
+    pub fn stale(&self) -> Option<String> {
+        self.inside.lock().epochs.first.clone()
+    }
 }
 
 impl Inside {
@@ -173,6 +181,7 @@ impl Inside {
         self.revision = batch.revision;
         self.ledger.follow(batch);
         self.works.follow(batch);
+        self.epochs.follow(batch);
     }
 }
 

@@ -12,11 +12,14 @@ use store::conformance::{self, Fault, Faults, Subject};
 use store::engine::Engine;
 use world::World;
 
+use crate::cell::Who;
 use crate::disk::SimDisk;
 use crate::exec::{Exec, Limits, Process};
 use crate::mutation::{self, Found, Hunter};
 use crate::run::{self, Scenario};
 use crate::store::StoreDisk;
+use crate::sweep::Script;
+use crate::sweep::trial::{self, Harm, Point, Strike};
 
 /// Bugs that are hunted at the same time.
 const HUNTS_AT_ONCE: usize = 2;
@@ -53,6 +56,29 @@ fn an_agent_that_has_lost_its_log_harms_no_guest() {
         assert!(report.complaints.is_empty(), "seed {seed}\n{}", report.complaints.join("\n"));
         assert!(report.counts.accepted > 10, "seed {seed} is dull: {:?}", report.counts);
     }
+}
+
+/// What a recovery costs hangs on the work that was in flight, and not on how much else there is. Each read of a process
+/// that does not hold the store is a call, so effects count reads too; what they do not show is that a process that starts
+/// loads its view, once.
+#[test]
+fn recovery_does_not_grow_with_the_cell() {
+    let alone = trial::run(Script::Boot, 1, &[]);
+    let cost = |others: usize| -> usize {
+        let crashed = |(at, _): (usize, &Point)| {
+            let trial = trial::run_among(Script::Boot, others, 1, &[Strike { at, harm: Harm::Crash }]);
+            assert!(
+                trial.complaints.is_empty() && trial.stuck.is_empty(),
+                "{others} others, a crash at {at}: {trial:?}"
+            );
+            trial.recovery_effects
+        };
+        let central = alone.points.iter().enumerate().filter(|(_, point)| !matches!(point.who, Who::Agent(_)));
+        central.step_by(3).map(crashed).sum()
+    };
+    let (few, many) = (cost(0), cost(6));
+    println!("effects of all recoveries of one boot: {few} in an empty cell, {many} beside six servers");
+    assert!(many * 10 <= few * 11, "{many} effects beside six servers, {few} without");
 }
 
 #[test]

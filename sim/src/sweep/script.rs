@@ -88,14 +88,13 @@ impl Script {
     }
 
     /// What must be there before.
-    pub(super) async fn prepare(self, cell: &Cell, oracle: &Mutex<Oracle>) {
+    pub(super) async fn prepare(self, cell: &Cell, others: usize, oracle: &Mutex<Oracle>) {
+        let others = if self == Script::BootWithoutRoom { FULL } else { others };
+        for number in 0..others {
+            create(cell, oracle, &format!("other-{number}")).await;
+        }
         match self {
-            Script::Boot | Script::DeleteDuringBoot => {}
-            Script::BootWithoutRoom => {
-                for number in 0..FULL {
-                    create(cell, oracle, &format!("other-{number}")).await;
-                }
-            }
+            Script::Boot | Script::DeleteDuringBoot | Script::BootWithoutRoom => {}
             Script::Delete
             | Script::Stop
             | Script::Reboot

@@ -133,11 +133,16 @@ struct Seen {
 
 /// Runs `script` with the harm that `plan` orders, by rising numbers.
 pub fn run(script: Script, seed: u64, plan: &[Strike]) -> Trial {
+    run_among(script, 0, seed, plan)
+}
+
+/// The same in a cell that has so many other servers.
+pub fn run_among(script: Script, others: usize, seed: u64, plan: &[Strike]) -> Trial {
     let exec = Exec::new(seed, false);
     let (cell, exited) = Cell::new(&exec, SIZE);
     let seen = Arc::new(Mutex::new(Seen { plan: plan.to_vec(), ..Seen::default() }));
     let oracle = Arc::new(Mutex::new(Oracle::default()));
-    let scene = play(script, Arc::clone(&cell), exited, Arc::clone(&seen), oracle, plan.is_empty());
+    let scene = play(script, others, Arc::clone(&cell), exited, Arc::clone(&seen), oracle, plan.is_empty());
     let played = catch_unwind(AssertUnwindSafe(|| exec.block_on(cell.outside_process, LIMITS, scene)));
     let mut trial = match played {
         Ok(Ok(trial)) => trial,
@@ -150,7 +155,7 @@ pub fn run(script: Script, seed: u64, plan: &[Strike]) -> Trial {
     trial.points = seen.points;
     let works = cell.store.works();
     (trial.kinds, trial.undone) = (works.kinds(), works.undone);
-    trial.complaints.extend(cell.store.unbalanced());
+    trial.complaints.extend(cell.noticed());
     trial.lines = exec.lines();
     exec.end();
     trial
@@ -158,6 +163,7 @@ pub fn run(script: Script, seed: u64, plan: &[Strike]) -> Trial {
 
 async fn play(
     script: Script,
+    others: usize,
     cell: Arc<Cell>,
     mut exited: tokio::sync::mpsc::UnboundedReceiver<Who>,
     seen: Arc<Mutex<Seen>>,
@@ -177,7 +183,7 @@ async fn play(
     if let Err(left) = ends(&cell).await {
         return Trial { stuck: left, ..Trial::default() };
     }
-    script.prepare(&cell, &oracle).await;
+    script.prepare(&cell, others, &oracle).await;
     if let Err(left) = ends(&cell).await {
         return Trial { stuck: left, ..Trial::default() };
     }
