@@ -56,7 +56,7 @@ impl Plan {
 
     /// The roles that this process plays: one that has them all names them one by one.
     fn parts(&self) -> impl Iterator<Item = Role> {
-        [Role::Store, Role::Api, Role::Coordinator, Role::Scheduler].into_iter().filter(|role| self.has(*role))
+        Role::PARTS.into_iter().filter(|role| self.has(*role))
     }
 }
 

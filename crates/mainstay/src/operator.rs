@@ -170,7 +170,14 @@ impl OperatorService for Operator {
 /// Roles whose processes hold spans; kept here so that a new role makes the compiler ask.
 pub(super) fn remembers(role: Role) -> bool {
     match role {
-        Role::Control | Role::Store | Role::Api | Role::Coordinator | Role::Scheduler | Role::Agent => true,
+        Role::Control
+        | Role::Store
+        | Role::Api
+        | Role::Coordinator
+        | Role::Scheduler
+        | Role::Liveness
+        | Role::Names
+        | Role::Agent => true,
         Role::Operator => false,
     }
 }

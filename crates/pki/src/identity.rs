@@ -16,6 +16,10 @@ pub enum Role {
     Coordinator,
     /// Chooses hosts.
     Scheduler,
+    /// Knows who is alive, and tells everybody.
+    Liveness,
+    /// Answers who is where over DNS, for programs that know nothing of Mainstay.
+    Names,
     /// Runs guests on a node.
     Agent,
     /// A person who operates the cell.
@@ -24,8 +28,21 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 7] =
-        [Role::Control, Role::Store, Role::Api, Role::Coordinator, Role::Scheduler, Role::Agent, Role::Operator];
+    pub const ALL: [Role; 9] = [
+        Role::Control,
+        Role::Store,
+        Role::Api,
+        Role::Coordinator,
+        Role::Scheduler,
+        Role::Liveness,
+        Role::Names,
+        Role::Agent,
+        Role::Operator,
+    ];
+
+    /// What a process with [`Role::Control`] plays: everything but what belongs to nodes and people.
+    pub const PARTS: [Role; 6] =
+        [Role::Store, Role::Api, Role::Coordinator, Role::Scheduler, Role::Liveness, Role::Names];
 
     /// Its name in identities, on command lines and in files.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +52,8 @@ impl Role {
             Role::Api => "api",
             Role::Coordinator => "coordinator",
             Role::Scheduler => "scheduler",
+            Role::Liveness => "liveness",
+            Role::Names => "names",
             Role::Agent => "agent",
             Role::Operator => "operator",
         }
