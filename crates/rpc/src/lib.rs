@@ -7,6 +7,8 @@
 //! - [`Health`] says how a process is, also while it is starting.
 //! - [`Peers`] hands out channels by [`Target`]. Three kinds exist: over TCP with mutual TLS ([`tls`]), inside one
 //!   process (the same stack without a socket), and the simulator's.
+//! - [`Link`] tells when the host at the other end of a call's connection was last heard, and a [`Prober`] asks a host
+//!   that is silent.
 //! - [`Error`] knows its [`Verdict`]: *no*, *not now*, or *unknown outcome*. Undo and retry hang on it.
 //!
 //! The cut between the real and the simulated world is the `tower::Service` of requests: everything in this crate but
@@ -17,10 +19,14 @@ mod channel;
 mod error;
 mod headers;
 mod health;
+mod link;
+mod probe;
 mod server;
 pub mod tls;
 
 pub use channel::{Channel, Peers, Target, Wire};
 pub use error::{Error, Verdict};
 pub use health::Health;
+pub use link::{Link, link_of};
+pub use probe::{Probe, Prober};
 pub use server::{Limits, Peer, Server, cx_of, peer_of};

@@ -4,7 +4,10 @@
 //! and the next handshake shows the new one. Connections that stand go on; they were verified when they were made.
 
 mod client;
+mod heard;
+mod probe;
 mod server;
+mod socket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
 pub use client::TlsPeers;
+pub use probe::TcpProber;
 pub use server::{ListenError, Listener};
 
 /// Keys or certificates of this process cannot be used.

@@ -19,6 +19,7 @@ use tonic::transport::Endpoint;
 use tower_service::Service;
 use world::{BoxFuture, World};
 
+use super::socket::tune_made;
 use super::{Credentials, TlsError};
 use crate::channel::{Channel, Peers, Target, Wire};
 use crate::server::Server;
@@ -142,7 +143,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let connect = async {
                 let socket = TcpStream::connect(&*this.address).await?;
-                socket.set_nodelay(true)?;
+                tune_made(&socket)?;
                 this.tls.connect(this.server_name, socket).await.map(TokioIo::new)
             };
             let slow = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");

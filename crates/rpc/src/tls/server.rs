@@ -13,7 +13,9 @@ use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
 use world::World;
 
+use super::socket::Accepted;
 use super::{Credentials, TlsError};
+use crate::link::Link;
 use crate::server::{Peer, Server};
 
 /// Handshakes in progress; further connections wait in the kernel's queue.
@@ -91,7 +93,7 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
             let opened = task.timeout(HANDSHAKE_WAIT_MAX, open(&acceptor, socket)).await;
             drop(permit);
             match opened {
-                Ok(Ok((stream, peer))) => serve(server, stream, peer).await,
+                Ok(Ok(opened)) => serve(server, opened).await,
                 Ok(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
                 Err(_) => tracing::info!(%from, "a peer did not finish its handshake in time"),
             }
@@ -99,18 +101,28 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
     }
 }
 
-async fn open(acceptor: &TlsAcceptor, socket: TcpStream) -> Result<(TlsStream<TcpStream>, Peer), String> {
-    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+/// A connection whose peer was verified.
+struct Opened {
+    stream: TlsStream<Accepted>,
+    peer: Peer,
+    link: Link,
+}
+
+async fn open(acceptor: &TlsAcceptor, socket: TcpStream) -> Result<Opened, String> {
+    let socket = Accepted::new(socket).map_err(|error| error.to_string())?;
+    let link = socket.link();
     let stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or("the peer showed no certificate")?;
     let identity = Identity::from_certificate(certificate).map_err(|error| error.to_string())?;
-    Ok((stream, Peer(identity)))
+    Ok(Opened { stream, peer: Peer(identity), link })
 }
 
-async fn serve(server: Server, stream: TlsStream<TcpStream>, peer: Peer) {
+async fn serve(server: Server, opened: Opened) {
+    let Opened { stream, peer, link } = opened;
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(link.clone());
         let server = server.clone();
         async move { Ok::<_, std::convert::Infallible>(server.answer(request.map(Body::new)).await) }
     });
@@ -122,3 +134,6 @@ async fn serve(server: Server, stream: TlsStream<TcpStream>, peer: Peer) {
     // How a connection ends is the peer's business: every call on it has had its own outcome.
     let _ended = http.serve_connection(TokioIo::new(stream), service).await;
 }
+
+#[cfg(test)]
+mod tests;
