@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use names::{Change, Listing, Version};
+use names::{Change, Version};
 use pki::Role;
 
 use super::Who;
