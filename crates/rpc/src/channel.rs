@@ -19,15 +19,26 @@ use crate::headers;
 pub struct Target {
     /// The role that the peer must have.
     pub role: Role,
-    /// The name that the peer must have.
+    /// The name that the peer must have; empty: any process that plays the role.
     pub name: String,
     /// `address:port`.
     pub endpoint: String,
 }
 
+impl Target {
+    /// Any process that plays `role`, wherever it is. Who hands out channels must know where that may be.
+    pub fn any(role: Role) -> Target {
+        Target { role, name: String::new(), endpoint: String::new() }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.role, self.name)
+        match (self.name.as_str(), self.endpoint.as_str()) {
+            ("", "") => write!(f, "any {}", self.role),
+            ("", endpoint) => write!(f, "the {} at {endpoint}", self.role),
+            (name, _) => write!(f, "{}/{name}", self.role),
+        }
     }
 }
 

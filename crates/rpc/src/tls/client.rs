@@ -67,13 +67,21 @@ impl TlsPeers {
         Arc::clone(self.wires.lock().entry(target.clone()).or_insert_with(make))
     }
 
+    /// What the certificate at the other end must name: that process, or any of that role.
+    fn server_name(&self, target: &Target) -> String {
+        let cell = self.own.cell.clone();
+        match target.name.is_empty() {
+            true => Identity::any(&cell, target.role),
+            false => Identity { cell, role: target.role, name: target.name.clone() }.server_name(),
+        }
+    }
+
     fn connect(&self, target: &Target) -> Arc<dyn Wire> {
-        let identity = Identity { cell: self.own.cell.clone(), role: target.role, name: target.name.clone() };
-        let Ok(server_name) = ServerName::try_from(identity.server_name()) else {
-            return Arc::new(Nowhere(format!("{identity} cannot be a TLS server name")));
+        let Ok(server_name) = ServerName::try_from(self.server_name(target)) else {
+            return Arc::new(Nowhere(format!("{target} cannot be a TLS server name")));
         };
         let Ok(endpoint) = Endpoint::from_shared(format!("http://{}", target.endpoint)) else {
-            return Arc::new(Nowhere(format!("{identity} is nowhere: {:?} is no address", target.endpoint)));
+            return Arc::new(Nowhere(format!("{target} is nowhere: {:?} is no address", target.endpoint)));
         };
         let endpoint = endpoint
             .http2_keep_alive_interval(KEEPALIVE_EVERY)

@@ -90,3 +90,37 @@ async fn an_idle_connection_tells_when_its_host_was_last_heard_until_it_ends() {
     };
     two.world.timeout(Duration::from_secs(5), ended).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_the_certificate_that_it_was_verified_by() {
+    let two = Two::new().await;
+    let caller = who(Role::Operator, "admin");
+    let issued = two.authority.issue_for(&two.world, &caller, Duration::from_secs(2)).unwrap();
+    let credentials = Credentials::new(&issued, &two.authority.certificate_pem).unwrap();
+    let peers = TlsPeers::new(&two.world, caller.clone(), &credentials).unwrap();
+    let link = two.call(&peers).await.unwrap();
+    let ended = async {
+        while link.heard().is_some() {
+            two.world.sleep(Duration::from_millis(10)).await;
+        }
+    };
+    two.world.timeout(Duration::from_secs(4), ended).await.unwrap();
+    two.call(&peers).await.unwrap_err();
+    // A newer one is shown by whoever connects next.
+    credentials.replace(&two.authority.issue(&two.world, &caller).unwrap()).unwrap();
+    two.call(&peers).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_knows_only_an_address_reaches_a_process_of_that_role_and_no_other() {
+    let two = Two::new().await;
+    let peers = two.client(&two.authority.issue(&two.world, &who(Role::Operator, "admin")).unwrap());
+    let call = async |role| {
+        let cx = Cx::root(&two.ring, None, two.world.now() + Duration::from_secs(5));
+        let target = Target { endpoint: two.target.endpoint.clone(), ..Target::any(role) };
+        HealthServiceClient::new(peers.channel(&target, &cx)).check(CheckRequest {}).await.map_err(crate::Error::from)
+    };
+    call(Role::Scheduler).await.unwrap();
+    let refused = call(Role::Coordinator).await.unwrap_err();
+    assert_eq!(refused.verdict, crate::Verdict::NotNow, "{refused}");
+}
