@@ -44,6 +44,12 @@ impl std::fmt::Display for Target {
 
 /// Carries requests to one peer: a connection, a function call, or a simulated network.
 pub trait Wire: Send + Sync {
+    /// Does what can be done before anything is sent: connects. Who has several wires to choose from learns here that one
+    /// leads nowhere, while the request is still whole.
+    fn ready(&self) -> BoxFuture<'static, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Sends `request` and returns the head of the response; the body may follow.
     fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>>;
 }
@@ -65,6 +71,11 @@ impl Channel {
     /// A channel over `wire` for calls within `cx`.
     pub fn new(wire: Arc<dyn Wire>, cx: &Cx) -> Channel {
         Channel { wire, cx: cx.clone() }
+    }
+
+    /// What carries its requests, without the context.
+    pub fn wire(&self) -> &Arc<dyn Wire> {
+        &self.wire
     }
 }
 

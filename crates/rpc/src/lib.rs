@@ -25,7 +25,7 @@ mod server;
 pub mod tls;
 
 pub use channel::{Channel, Peers, Target, Wire};
-pub use error::{Error, Verdict};
+pub use error::{Error, Verdict, may_go_elsewhere};
 pub use health::Health;
 pub use link::{Link, link_of};
 pub use probe::{Probe, Prober};

@@ -6,6 +6,7 @@
 
 mod client;
 mod clock;
+mod connection;
 mod heard;
 mod probe;
 mod server;
@@ -13,6 +14,7 @@ mod socket;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use pki::Issued;
@@ -26,6 +28,9 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 pub use client::TlsPeers;
 pub use probe::TcpProber;
 pub use server::{ListenError, Listener};
+
+/// How long calls may go on after the certificate of the connection's other end has ended.
+const PAST_END_MAX: Duration = Duration::from_secs(5);
 
 /// Keys or certificates of this process cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +172,6 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use pki::{Authority, Identity, Role};
     use proto::health::v1::CheckRequest;
     use proto::health::v1::health_service_client::HealthServiceClient;

@@ -16,7 +16,7 @@ use tonic::body::Body;
 use world::{Wall, World};
 
 use super::socket::Accepted;
-use super::{Credentials, TlsError, clock};
+use super::{Credentials, PAST_END_MAX, TlsError, clock};
 use crate::link::Link;
 use crate::server::{Peer, Server};
 
@@ -29,8 +29,6 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(5);
 /// Calls in progress on one connection.
 const STREAMS_MAX: u32 = 1024;
-/// How long calls may go on after the peer's certificate has ended.
-const PAST_END_MAX: Duration = Duration::from_secs(5);
 /// Wait before the next accept when the last one failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
