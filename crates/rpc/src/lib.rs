@@ -19,14 +19,17 @@ mod channel;
 mod error;
 mod headers;
 mod health;
+mod held;
+mod leaving;
 mod link;
 mod probe;
 mod server;
 pub mod tls;
 
-pub use channel::{Channel, Peers, Target, Wire};
+pub use channel::{Channel, Peers, See, Seen, Target, Wire};
 pub use error::{Error, Verdict, may_go_elsewhere};
 pub use health::Health;
+pub use held::hold_until_end;
 pub use link::{Link, link_of};
 pub use probe::{Probe, Prober};
 pub use server::{Limits, Peer, Server, cx_of, peer_of};

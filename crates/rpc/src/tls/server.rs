@@ -131,6 +131,10 @@ async fn open(world: &World, acceptor: &TlsAcceptor, socket: TcpStream) -> Resul
 /// shows it by connecting again.
 async fn serve(world: &World, server: Server, opened: Opened) {
     let Opened { stream, peer, end, link } = opened;
+    // Who connects to a process that has left is told so, call by call: an end without a word would look like a death.
+    let has_left = server.leaving().has_left();
+    let left = server.leaving().clone();
+    let leaving = pin!(async move { if has_left { std::future::pending().await } else { left.left().await } });
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(link.clone());
@@ -143,11 +147,19 @@ async fn serve(world: &World, server: Server, opened: Opened) {
         .keep_alive_timeout(KEEPALIVE_WAIT)
         .max_concurrent_streams(STREAMS_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut ended = pin!(clock::reached(world, end));
     // How a connection ends is the peer's business: every call on it has had its own outcome.
-    if let Either::Right(((), _)) = select(connection.as_mut(), pin!(clock::reached(world, end))).await {
-        connection.as_mut().graceful_shutdown();
-        let _ended_or_cut = world.timeout(PAST_END_MAX, connection).await;
+    match select(connection.as_mut(), select(ended.as_mut(), leaving)).await {
+        Either::Left(_) => return,
+        Either::Right((Either::Left(_), _)) => connection.as_mut().graceful_shutdown(),
+        Either::Right((Either::Right(_), _)) => {
+            connection.as_mut().graceful_shutdown();
+            if let Either::Left(_) = select(connection.as_mut(), ended).await {
+                return;
+            }
+        }
     }
+    let _ended_or_cut = world.timeout(PAST_END_MAX, connection).await;
 }
 
 #[cfg(test)]
