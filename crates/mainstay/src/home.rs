@@ -168,8 +168,9 @@ impl Home {
     /// Key and certificate of a process, issued at its first start and again when they have been due for `grace`.
     pub fn issued(&self, world: &World, role: Role, name: &str, grace: Duration) -> anyhow::Result<Issued> {
         // The authority's key is read only when something is issued: a process that has its certificate never sees it.
-        let issue = || Ok(self.authority()?.issue(world, &self.identity(role, name))?);
-        self.keep(world, &format!("{role}-{name}"), grace, issue)
+        let identity = self.identity(role, name);
+        let issue = || Ok(self.authority()?.issue(world, &identity)?);
+        self.keep(world, &format!("{role}-{name}"), grace, |there| there.names(&identity), issue)
     }
 
     /// What a process shows and verifies with.
@@ -182,7 +183,7 @@ impl Home {
     pub fn public_certificate(&self, world: &World, hosts: &[String]) -> anyhow::Result<Issued> {
         let name = format!("api-{}", hex::encode(hosts.join(",").as_bytes()));
         let name: String = name.chars().take(100).collect();
-        self.keep(world, &name, Duration::ZERO, || Ok(self.authority()?.issue_public(world, hosts)?))
+        self.keep(world, &name, Duration::ZERO, |_| Ok(true), || Ok(self.authority()?.issue_public(world, hosts)?))
     }
 
     fn keep(
@@ -190,13 +191,16 @@ impl Home {
         world: &World,
         name: &str,
         grace: Duration,
+        complete: impl FnOnce(&Issued) -> Result<bool, pki::PkiError>,
         issue: impl FnOnce() -> anyhow::Result<Issued>,
     ) -> anyhow::Result<Issued> {
         let file = |extension: &str| self.dir.join("pki").join(format!("{name}.{extension}"));
         if let (Ok(certificate_pem), Ok(key_pem)) = (fs::read_to_string(file("crt")), fs::read_to_string(file("key"))) {
             let there = Issued { certificate_pem, key_pem };
+            // One of an earlier release may lack a name. Who leaves renewing to others leaves that to them as well.
+            let whole = !grace.is_zero() || complete(&there).unwrap_or(false);
             match there.validity() {
-                Ok(validity) if world.wall() < validity.renew + grace => return Ok(there),
+                Ok(validity) if whole && world.wall() < validity.renew + grace => return Ok(there),
                 // Who cannot issue goes on with what is good yet.
                 Ok(validity) if world.wall() < validity.end && self.authority().is_err() => return Ok(there),
                 Ok(_) => {}
@@ -358,6 +362,14 @@ mod tests {
         let other = home.issued(&world, Role::Agent, "node-2", Duration::ZERO).unwrap();
         write_private(&home.path("pki/agent-node-1.key"), other.key_pem.as_bytes()).unwrap();
         assert_ne!(agent(Duration::ZERO), second);
+
+        // One that lacks a name, as of an earlier release: who leaves it to others goes on with it.
+        let old = home.authority().unwrap().issue_public(&world, &["node-3".into()]).unwrap();
+        write_private(&home.path("pki/agent-node-3.key"), old.key_pem.as_bytes()).unwrap();
+        write_private(&home.path("pki/agent-node-3.crt"), old.certificate_pem.as_bytes()).unwrap();
+        let third = |grace| home.issued(&world, Role::Agent, "node-3", grace).unwrap().certificate_pem;
+        assert_eq!(third(day), old.certificate_pem);
+        assert_ne!(third(Duration::ZERO), old.certificate_pem);
 
         // Without the authority's key a certificate is used to its end, and not beyond.
         fs::remove_file(home.path("pki/authority.key")).unwrap();

@@ -8,7 +8,9 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 use world::{Wall, World};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::time::ASN1Time;
 
 use crate::identity::Identity;
 
@@ -65,18 +67,52 @@ impl Issued {
     /// For how long the certificate is good, if the key belongs to it: files that were replaced one after the other may
     /// be of two certificates.
     pub fn validity(&self) -> Result<Validity, PkiError> {
+        self.read(|certificate| {
+            if certificate.public_key().raw != KeyPair::from_pem(&self.key_pem)?.subject_public_key_info() {
+                return Err(PkiError::Damaged("the key belongs to another certificate".into()));
+            }
+            let (start, end) = (secs(certificate.validity().not_before), secs(certificate.validity().not_after));
+            Ok(Validity { renew: wall(end - end.saturating_sub(start) / 3), end: wall(end) })
+        })
+    }
+
+    /// Whether it has every name that a certificate of `identity` is issued with today. One that an earlier release has
+    /// issued may not.
+    pub fn names(&self, identity: &Identity) -> Result<bool, PkiError> {
+        self.read(|certificate| {
+            let there = alternative_names(certificate)?;
+            let named = |name: &str| there.iter().any(|one| matches!(one, GeneralName::DNSName(dns) if *dns == name));
+            let is = there.iter().any(|one| matches!(one, GeneralName::URI(uri) if *uri == identity.uri()));
+            Ok(is && identity.server_names().iter().all(|name| named(name)))
+        })
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&X509Certificate<'_>) -> Result<T, PkiError>) -> Result<T, PkiError> {
         let damaged = |why: String| PkiError::Damaged(why);
         let (_, pem) = x509_parser::pem::parse_x509_pem(self.certificate_pem.as_bytes())
             .map_err(|error| damaged(error.to_string()))?;
-        let certificate = pem.parse_x509().map_err(|error| damaged(error.to_string()))?;
-        if certificate.public_key().raw != KeyPair::from_pem(&self.key_pem)?.subject_public_key_info() {
-            return Err(damaged("the key belongs to another certificate".into()));
-        }
-        let at = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
-        let (start, end) = (at(certificate.validity().not_before), at(certificate.validity().not_after));
-        let wall = |secs: u64| Wall::from_micros(secs.saturating_mul(1_000_000));
-        Ok(Validity { renew: wall(end - end.saturating_sub(start) / 3), end: wall(end) })
+        f(&pem.parse_x509().map_err(|error| damaged(error.to_string()))?)
     }
+}
+
+/// When the certificate (DER) of a peer ends.
+pub fn end_of(der: &[u8]) -> Result<Wall, PkiError> {
+    let parsed = x509_parser::parse_x509_certificate(der);
+    let (_, certificate) = parsed.map_err(|error| PkiError::Damaged(error.to_string()))?;
+    Ok(wall(secs(certificate.validity().not_after)))
+}
+
+fn secs(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
+}
+
+fn wall(secs: u64) -> Wall {
+    Wall::from_micros(secs.saturating_mul(1_000_000))
+}
+
+fn alternative_names<'a>(certificate: &'a X509Certificate<'a>) -> Result<&'a [GeneralName<'a>], PkiError> {
+    let names = certificate.subject_alternative_name().map_err(|error| PkiError::NoIdentity(error.to_string()))?;
+    Ok(names.map(|names| names.value.general_names.as_slice()).unwrap_or_default())
 }
 
 impl Authority {
@@ -110,9 +146,16 @@ impl Authority {
 
     /// A certificate for a process, valid as a client and as a server.
     pub fn issue(&self, world: &World, identity: &Identity) -> Result<Issued, PkiError> {
-        let uri = SanType::URI(identity.uri().try_into()?);
-        let name = SanType::DnsName(identity.server_name().try_into()?);
-        self.issue_with(world, &identity.to_string(), vec![uri, name])
+        self.issue_for(world, identity, LEAF_VALID)
+    }
+
+    /// The same, valid for whole seconds of `span` only.
+    pub fn issue_for(&self, world: &World, identity: &Identity, span: Duration) -> Result<Issued, PkiError> {
+        let mut sans = vec![SanType::URI(identity.uri().try_into()?)];
+        for name in identity.server_names() {
+            sans.push(SanType::DnsName(name.try_into()?));
+        }
+        self.issue_with(world, &identity.to_string(), sans, span)
     }
 
     /// A certificate for the public HTTPS endpoint, under the host names and addresses by which clients reach it.
@@ -124,17 +167,23 @@ impl Authority {
                 Err(_) => Ok(SanType::DnsName(host.as_str().try_into()?)),
             })
             .collect::<Result<Vec<_>, PkiError>>()?;
-        self.issue_with(world, "public API", sans)
+        self.issue_with(world, "public API", sans, LEAF_VALID)
     }
 
-    fn issue_with(&self, world: &World, common_name: &str, sans: Vec<SanType>) -> Result<Issued, PkiError> {
+    fn issue_with(
+        &self,
+        world: &World,
+        common_name: &str,
+        sans: Vec<SanType>,
+        span: Duration,
+    ) -> Result<Issued, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = sans;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        set_validity(&mut params, world.wall(), LEAF_VALID);
+        set_validity(&mut params, world.wall(), span);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
@@ -145,8 +194,7 @@ impl Identity {
     pub fn from_certificate(der: &[u8]) -> Result<Identity, PkiError> {
         let none = |why: String| PkiError::NoIdentity(why);
         let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| none(error.to_string()))?;
-        let names = certificate.subject_alternative_name().map_err(|error| none(error.to_string()))?;
-        let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+        let names = alternative_names(&certificate)?;
         let mut uris = names.iter().filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
         match (uris.next(), uris.next()) {
             (Some(uri), None) => uri.parse().map_err(none),
@@ -184,5 +232,27 @@ mod tests {
         assert!((89 * day..=90 * day).contains(&(validity.end.as_secs() - now)), "{validity:?}");
         let mixed = Issued { key_pem: two.key_pem, ..one };
         assert!(matches!(mixed.validity(), Err(PkiError::Damaged(_))));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_names_the_process_and_every_role_that_it_plays() {
+        let world = OsHost::world(tokio::runtime::Handle::current(), std::path::Path::new("/nonexistent"));
+        let authority = Authority::create(&world, "c.mainstay").unwrap();
+        let who = |role, name: &str| Identity { cell: "c.mainstay".into(), role, name: name.into() };
+        assert_eq!(who(Role::Agent, "n1").server_names(), ["n1.agent.c.mainstay", "agent.c.mainstay"]);
+        let control = who(Role::Control, "main");
+        assert!(control.server_names().contains(&Identity::any("c.mainstay", Role::Liveness)));
+        let issued = authority.issue(&world, &control).unwrap();
+        assert!(issued.names(&control).unwrap());
+        assert!(
+            !issued.names(&who(Role::Control, "other")).unwrap() && !issued.names(&who(Role::Api, "main")).unwrap()
+        );
+        // As it was issued before there was a name for any process of a role.
+        let sans = [
+            SanType::URI(control.uri().try_into().unwrap()),
+            SanType::DnsName(control.server_name().try_into().unwrap()),
+        ];
+        let old = authority.issue_with(&world, "control/main", sans.into(), LEAF_VALID).unwrap();
+        assert!(!old.names(&control).unwrap());
     }
 }

@@ -97,6 +97,19 @@ impl Identity {
     pub fn server_name(&self) -> String {
         format!("{}.{}.{}", self.name, self.role, self.cell)
     }
+
+    /// The name that TLS clients expect of any process of `cell` that plays `role`, whichever it is: for who knows an
+    /// address and nothing else.
+    pub fn any(cell: &str, role: Role) -> String {
+        format!("{role}.{cell}")
+    }
+
+    /// Every name that it has as a server.
+    pub fn server_names(&self) -> Vec<String> {
+        let parts: &[Role] = if self.role == Role::Control { &Role::PARTS } else { &[] };
+        let roles = std::iter::once(self.role).chain(parts.iter().copied());
+        std::iter::once(self.server_name()).chain(roles.map(|role| Identity::any(&self.cell, role))).collect()
+    }
 }
 
 impl fmt::Display for Identity {

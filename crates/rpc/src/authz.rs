@@ -8,10 +8,16 @@ pub struct Rule {
     pub method: &'static str,
     /// Who may call it.
     pub callers: &'static [Role],
+    /// Whether its answer ends only when one of both ends: nobody waits for that who wants to leave.
+    pub endless: bool,
 }
 
 const fn rule(method: &'static str, callers: &'static [Role]) -> Rule {
-    Rule { method, callers }
+    Rule { method, callers, endless: false }
+}
+
+const fn endless(method: &'static str, callers: &'static [Role]) -> Rule {
+    Rule { method, callers, endless: true }
 }
 
 /// Every process that has a session: all but those of people.
@@ -25,7 +31,7 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.agent.v1.AgentService/ReadConsole", &[Role::Coordinator]),
     rule("/mainstay.agent.v1.AgentService/ListGuests", &[Role::Coordinator, Role::Operator]),
     rule("/mainstay.agent.v1.AgentService/TakeStock", &[Role::Coordinator]),
-    rule("/mainstay.coordinator.v1.NodesService/Attend", &[Role::Agent]),
+    endless("/mainstay.coordinator.v1.NodesService/Attend", &[Role::Agent]),
     rule("/mainstay.coordinator.v1.NodesService/Report", &[Role::Agent]),
     rule("/mainstay.coordinator.v1.ServersService/ReadConsole", &[Role::Api]),
     rule("/mainstay.coordinator.v1.ServersService/ListAttendance", &[Role::Api, Role::Operator]),
@@ -34,7 +40,7 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.image.v1.BlobsService/Upload", &[Role::Agent]),
     rule("/mainstay.store.v1.StoreService/Get", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Range", &[Role::Api, Role::Coordinator, Role::Scheduler]),
-    rule("/mainstay.store.v1.StoreService/Watch", &[Role::Api, Role::Coordinator, Role::Scheduler]),
+    endless("/mainstay.store.v1.StoreService/Watch", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Snapshot", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Commit", &[Role::Api, Role::Coordinator]),
     rule("/mainstay.liveness.v1.LivenessService/Attend", EVERYBODY),
@@ -62,6 +68,11 @@ pub fn may(role: Role, method: &str) -> bool {
         rule.callers.contains(&role)
             || (role == Role::Control && rule.callers.iter().any(|caller| !matches!(caller, Role::Agent)))
     })
+}
+
+/// Whether the answer to `method` ends only when one of both ends.
+pub(crate) fn is_endless(method: &str) -> bool {
+    TABLE.iter().any(|rule| rule.method == method && rule.endless)
 }
 
 #[cfg(test)]

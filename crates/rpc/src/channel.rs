@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use pki::Role;
 use telemetry::Cx;
 use tonic::Status;
@@ -19,20 +19,37 @@ use crate::headers;
 pub struct Target {
     /// The role that the peer must have.
     pub role: Role,
-    /// The name that the peer must have.
+    /// The name that the peer must have; empty: any process that plays the role.
     pub name: String,
     /// `address:port`.
     pub endpoint: String,
 }
 
+impl Target {
+    /// Any process that plays `role`, wherever it is. Who hands out channels must know where that may be.
+    pub fn any(role: Role) -> Target {
+        Target { role, name: String::new(), endpoint: String::new() }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.role, self.name)
+        match (self.name.as_str(), self.endpoint.as_str()) {
+            ("", "") => write!(f, "any {}", self.role),
+            ("", endpoint) => write!(f, "the {} at {endpoint}", self.role),
+            (name, _) => write!(f, "{}/{name}", self.role),
+        }
     }
 }
 
 /// Carries requests to one peer: a connection, a function call, or a simulated network.
 pub trait Wire: Send + Sync {
+    /// Does what can be done before anything is sent: connects. Who has several wires to choose from learns here that one
+    /// leads nowhere, while the request is still whole.
+    fn ready(&self) -> BoxFuture<'static, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Sends `request` and returns the head of the response; the body may follow.
     fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>>;
 }
@@ -43,17 +60,45 @@ pub trait Peers: Send + Sync {
     fn channel(&self, target: &Target, cx: &Cx) -> Channel;
 }
 
+/// Sees the headers of every answer, whatever it says.
+pub type See = Arc<dyn Fn(&HeaderMap) + Send + Sync>;
+
+/// Peers whose answers are seen by somebody, such as one who learns from them that this process is behind.
+pub struct Seen {
+    inner: Arc<dyn Peers>,
+    see: See,
+}
+
+impl Seen {
+    /// `inner`, seen by `see`.
+    pub fn new(inner: Arc<dyn Peers>, see: See) -> Arc<Seen> {
+        Arc::new(Seen { inner, see })
+    }
+}
+
+impl Peers for Seen {
+    fn channel(&self, target: &Target, cx: &Cx) -> Channel {
+        Channel { see: Some(Arc::clone(&self.see)), ..self.inner.channel(target, cx) }
+    }
+}
+
 /// What generated clients are made of.
 #[derive(Clone)]
 pub struct Channel {
     wire: Arc<dyn Wire>,
     cx: Cx,
+    see: Option<See>,
 }
 
 impl Channel {
     /// A channel over `wire` for calls within `cx`.
     pub fn new(wire: Arc<dyn Wire>, cx: &Cx) -> Channel {
-        Channel { wire, cx: cx.clone() }
+        Channel { wire, cx: cx.clone(), see: None }
+    }
+
+    /// What carries its requests, without the context.
+    pub fn wire(&self) -> &Arc<dyn Wire> {
+        &self.wire
     }
 }
 
@@ -69,13 +114,18 @@ impl Service<Request<Body>> for Channel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let cx = self.cx.clone();
         headers::write(request.headers_mut(), &cx);
-        let wire = Arc::clone(&self.wire);
+        let (wire, see) = (Arc::clone(&self.wire), self.see.clone());
         Box::pin(async move {
             if cx.left().is_zero() {
                 return Err(Error::not_now("the deadline had passed before the call was sent").into());
             }
             match cx.world().timeout_at(cx.deadline(), wire.send(request)).await {
-                Ok(result) => result,
+                Ok(result) => {
+                    if let (Ok(response), Some(see)) = (&result, see) {
+                        see(response.headers());
+                    }
+                    result
+                }
                 Err(_) => Err(Error::unknown("no answer before the deadline").into()),
             }
         })

@@ -7,6 +7,8 @@ use tonic::{Code, Status};
 
 /// The header that carries the verdict beside gRPC's code.
 const VERDICT: &str = "mainstay-verdict";
+/// The header of a *not now* that another process of the same role need not share.
+const ELSEWHERE: &str = "mainstay-elsewhere";
 
 /// What a failed call means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,20 @@ impl Error {
     }
 }
 
+/// *Not now*, and not because of what was asked: the connection could not be made, or the process starts or leaves.
+/// Another process of the same role may be asked at once.
+pub(crate) fn elsewhere(why: &'static str, reason: impl fmt::Display) -> Status {
+    let mut status = Status::from(Error::not_now(reason));
+    status.metadata_mut().insert(ELSEWHERE, MetadataValue::from_static(why));
+    status
+}
+
+/// Whether what came back says that nothing happened and that another process of the same role may be asked at once: by
+/// the headers of a response, or the metadata of a [`Status`].
+pub fn may_go_elsewhere(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(ELSEWHERE)
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Status {
         let code = match error.verdict {
@@ -97,8 +113,6 @@ impl From<&Status> for Verdict {
             | Code::Unimplemented
             | Code::Unauthenticated => Verdict::No,
             Code::ResourceExhausted => Verdict::NotNow,
-            // A connection that was never made carried nothing; one that broke may have.
-            Code::Unavailable if never_sent(status) => Verdict::NotNow,
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -125,15 +139,4 @@ impl From<Status> for Error {
         }
         Error { verdict, reason }
     }
-}
-
-fn never_sent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

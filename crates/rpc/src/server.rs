@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use pki::Identity;
 use telemetry::metrics::{Counter, Gauge, Histogram, Metrics};
 use telemetry::{Cx, Ring};
@@ -17,7 +17,9 @@ use tower_service::Service;
 use world::BoxFuture;
 
 use crate::channel::Wire;
-use crate::error::{Error, Verdict};
+use crate::error::{Error, Verdict, elsewhere};
+use crate::held::hold_until_end;
+use crate::leaving::Leaving;
 use crate::{authz, headers};
 
 /// The deadline of a call that names none.
@@ -50,7 +52,12 @@ pub struct Server {
     ring: Arc<Ring>,
     permits: Arc<Semaphore>,
     metrics: Arc<Measures>,
+    leaving: Leaving,
+    stamp: Arc<OnceLock<Stamp>>,
 }
+
+/// Adds headers to the head of every answer.
+type Stamp = Box<dyn Fn(&mut HeaderMap) + Send + Sync>;
 
 /// What is counted.
 struct Measures {
@@ -82,7 +89,40 @@ impl Server {
     pub fn starting(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, first: Routes) -> Server {
         let permits = Arc::new(Semaphore::new(limits.calls));
         let metrics = Arc::new(Measures::new(metrics));
-        Server { first, routes: Arc::default(), ring: Arc::clone(ring), permits, metrics }
+        Server {
+            first,
+            routes: Arc::default(),
+            ring: Arc::clone(ring),
+            permits,
+            metrics,
+            leaving: Leaving::new(),
+            stamp: Arc::default(),
+        }
+    }
+
+    /// From now on `stamp` adds headers to the head of every answer, refusals too: what every caller should learn by the
+    /// way. The first stamp stays.
+    pub fn stamp(&self, stamp: impl Fn(&mut HeaderMap) + Send + Sync + 'static) {
+        let _first_wins = self.stamp.set(Box::new(stamp));
+    }
+
+    /// No new calls from now on, but for those of this very process: they are answered *not now*, in a way that tells
+    /// callers to go elsewhere at once. Connections are ended when their calls have ended. What is under way goes on.
+    ///
+    /// Tell the others first that this process does not serve any more, and wait until they have heard it.
+    pub fn leave(&self) {
+        self.leaving.leave();
+    }
+
+    /// Completes when no call is under way, its answer's body included. Those whose answers never end, such as watches,
+    /// do not count.
+    pub async fn drained(&self) {
+        self.leaving.drained().await;
+    }
+
+    /// What a listener asks about leaving.
+    pub(crate) fn leaving(&self) -> &Leaving {
+        &self.leaving
     }
 
     /// The process has started: from now on `routes` are served, which have what was served before as well.
@@ -97,7 +137,15 @@ impl Server {
     }
 
     /// Answers one request; the peer's identity is in its extensions.
-    pub async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let mut response = self.pass(request).await;
+        if let Some(stamp) = self.stamp.get() {
+            stamp(response.headers_mut());
+        }
+        response
+    }
+
+    async fn pass(&self, mut request: Request<Body>) -> Response<Body> {
         let method = request.uri().path().to_owned();
         let told = headers::read(request.headers());
         let world = self.ring.world();
@@ -117,13 +165,18 @@ impl Server {
             self.metrics.refused.count(&["not allowed"]);
             return refusal.into_http();
         }
+        let under_way = (!authz::is_endless(&method)).then(|| self.leaving.begin());
+        if self.leaving.has_left() && request.extensions().get::<Inside>().is_none() && !is_early(&method) {
+            self.metrics.refused.count(&["leaving"]);
+            return elsewhere("leaving", "this process is leaving").into_http();
+        }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             self.metrics.refused.count(&["too many calls"]);
             return Status::from(Error::not_now("this process has as many calls in progress as it takes")).into_http();
         };
         let Some(mut routes) = self.routes_for(&method) else {
             self.metrics.refused.count(&["starting"]);
-            return Status::from(Error::not_now("this process is starting")).into_http();
+            return elsewhere("starting", "this process is starting").into_http();
         };
         let open = self.metrics.open.hold();
         let (inside, mut span) = cx.span(authz_name(&method));
@@ -141,20 +194,27 @@ impl Server {
         let verdict = failed.as_ref().map_or("ok", |status| Verdict::from(status).as_str());
         self.metrics.calls.record(&[authz_name(&method), verdict], world.now().since(start));
         drop((permit, open));
-        response
+        match under_way {
+            Some(under_way) => response.map(|body| hold_until_end(body, under_way)),
+            None => response,
+        }
     }
 
     /// Who answers `method`: while the process is starting, only what says how it is.
     fn routes_for(&self, method: &str) -> Option<Routes> {
         match self.routes.get() {
             Some(routes) => Some(routes.clone()),
-            None => EARLY.iter().any(|service| method.starts_with(service)).then(|| self.first.clone()),
+            None => is_early(method).then(|| self.first.clone()),
         }
     }
 }
 
-/// Services that a process has also while it is starting.
+/// Services that a process has also while it starts and while it leaves.
 const EARLY: [&str; 2] = ["/mainstay.health.v1.HealthService/", "/mainstay.telemetry.v1.TelemetryService/"];
+
+fn is_early(method: &str) -> bool {
+    EARLY.iter().any(|service| method.starts_with(service))
+}
 
 fn permitted(request: &Request<Body>, method: &str) -> Result<(), Status> {
     let Some(Peer(identity)) = request.extensions().get::<Peer>() else {
@@ -187,6 +247,10 @@ impl Service<Request<Body>> for Server {
     }
 }
 
+/// Marks a call of the process itself.
+#[derive(Clone, Copy)]
+struct Inside;
+
 struct Local {
     server: Server,
     caller: Identity,
@@ -196,6 +260,7 @@ impl Wire for Local {
     fn send(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
         let server = self.server.clone();
         request.extensions_mut().insert(Peer(self.caller.clone()));
+        request.extensions_mut().insert(Inside);
         Box::pin(async move { Ok(server.answer(request).await) })
     }
 }

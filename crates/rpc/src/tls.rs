@@ -1,9 +1,12 @@
 //! The real wire: TCP with mutual TLS, both ways verified against the cell's authority.
 //!
 //! A certificate may be replaced while a process runs: [`Credentials`] are shared by everything that was made from them,
-//! and the next handshake shows the new one. Connections that stand go on; they were verified when they were made.
+//! and the next handshake shows the new one. Connections that stand go on until the certificate that they were verified by
+//! ends, and no session is resumed on another.
 
 mod client;
+mod clock;
+mod connection;
 mod heard;
 mod probe;
 mod server;
@@ -11,19 +14,23 @@ mod socket;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use pki::Issued;
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 
 pub use client::TlsPeers;
 pub use probe::TcpProber;
 pub use server::{ListenError, Listener};
+
+/// How long calls may go on after the certificate of the connection's other end has ended.
+const PAST_END_MAX: Duration = Duration::from_secs(5);
 
 /// Keys or certificates of this process cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +136,8 @@ impl Credentials {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots(&self.authority_pem)?)
             .with_client_cert_resolver(Arc::clone(&self.own) as Arc<dyn ResolvesClientCert>);
+        // A session that is resumed is one of the certificates that began it, whatever has been shown or has ended since.
+        config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
@@ -143,6 +152,9 @@ impl Credentials {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&self.own) as Arc<dyn ResolvesServerCert>);
+        // As for clients: nothing is resumed.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
@@ -160,8 +172,6 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use pki::{Authority, Identity, Role};
     use proto::health::v1::CheckRequest;
     use proto::health::v1::health_service_client::HealthServiceClient;

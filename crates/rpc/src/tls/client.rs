@@ -2,33 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
+use http::uri::Authority;
+use http::{Request, Response};
 use parking_lot::Mutex;
 use pki::{Identity, Role};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use telemetry::Cx;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::Endpoint;
-use tower_service::Service;
 use world::{BoxFuture, World};
 
-use super::socket::tune_made;
+use super::connection::{Connection, Way};
 use super::{Credentials, TlsError};
 use crate::channel::{Channel, Peers, Target, Wire};
+use crate::error::elsewhere;
 use crate::server::Server;
-
-/// Connecting, handshake included, takes no longer.
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
-/// Without probes a connection that a partition cut would never be noticed.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
-const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
 
 /// Hands out channels over TCP with mutual TLS; one connection a target, made when first needed and made again when
 /// it broke. Roles that this very process runs are called without a socket.
@@ -36,7 +27,7 @@ pub struct TlsPeers {
     world: World,
     own: Identity,
     config: Arc<ClientConfig>,
-    wires: Mutex<BTreeMap<Target, Arc<dyn Wire>>>,
+    connections: Mutex<BTreeMap<Target, Arc<Connection>>>,
     here: Mutex<BTreeMap<Role, Arc<dyn Wire>>>,
 }
 
@@ -47,7 +38,7 @@ impl TlsPeers {
             world: world.clone(),
             own,
             config: Arc::new(credentials.client_config()?),
-            wires: Mutex::default(),
+            connections: Mutex::default(),
             here: Mutex::default(),
         }))
     }
@@ -63,29 +54,37 @@ impl TlsPeers {
         {
             return Arc::clone(wire);
         }
-        let make = || self.connect(target);
-        Arc::clone(self.wires.lock().entry(target.clone()).or_insert_with(make))
+        let mut connections = self.connections.lock();
+        if let Some(connection) = connections.get(target) {
+            return Arc::clone(connection) as Arc<dyn Wire>;
+        }
+        let way = match self.way(target) {
+            Ok(way) => way,
+            Err(why) => return Arc::new(Nowhere(why)),
+        };
+        // Processes move, and nobody says which endpoints are of the past.
+        connections.retain(|_, other| other.is_made() || Arc::strong_count(other) > 1);
+        let connection = Arc::new(Connection::new(&self.world, way));
+        connections.insert(target.clone(), Arc::clone(&connection));
+        connection
     }
 
-    fn connect(&self, target: &Target) -> Arc<dyn Wire> {
-        let identity = Identity { cell: self.own.cell.clone(), role: target.role, name: target.name.clone() };
-        let Ok(server_name) = ServerName::try_from(identity.server_name()) else {
-            return Arc::new(Nowhere(format!("{identity} cannot be a TLS server name")));
-        };
-        let Ok(endpoint) = Endpoint::from_shared(format!("http://{}", target.endpoint)) else {
-            return Arc::new(Nowhere(format!("{identity} is nowhere: {:?} is no address", target.endpoint)));
-        };
-        let endpoint = endpoint
-            .http2_keep_alive_interval(KEEPALIVE_EVERY)
-            .keep_alive_timeout(KEEPALIVE_WAIT)
-            .keep_alive_while_idle(true);
-        let connector = Connector {
-            world: self.world.clone(),
-            tls: TlsConnector::from(Arc::clone(&self.config)),
-            server_name,
-            address: target.endpoint.clone().into(),
-        };
-        Arc::new(Connection(endpoint.connect_with_connector_lazy(connector)))
+    fn way(&self, target: &Target) -> Result<Way, String> {
+        let server_name = ServerName::try_from(self.server_name(target))
+            .map_err(|_| format!("{target} cannot be a TLS server name"))?;
+        let authority: Authority =
+            target.endpoint.parse().map_err(|_| format!("{target} is nowhere: {:?} is no address", target.endpoint))?;
+        let tls = TlsConnector::from(Arc::clone(&self.config));
+        Ok(Way { tls, server_name, authority })
+    }
+
+    /// What the certificate at the other end must name: that process, or any of that role.
+    fn server_name(&self, target: &Target) -> String {
+        let cell = self.own.cell.clone();
+        match target.name.is_empty() {
+            true => Identity::any(&cell, target.role),
+            false => Identity { cell, role: target.role, name: target.name.clone() }.server_name(),
+        }
     }
 }
 
@@ -95,59 +94,14 @@ impl Peers for TlsPeers {
     }
 }
 
-struct Connection(tonic::transport::Channel);
-
-impl Wire for Connection {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let mut channel = self.0.clone();
-        Box::pin(async move {
-            std::future::poll_fn(|cx| channel.poll_ready(cx)).await.map_err(status_of)?;
-            channel.call(request).await.map_err(status_of)
-        })
-    }
-}
-
-fn status_of(error: tonic::transport::Error) -> Status {
-    let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-    Status::from_error(error)
-}
-
 struct Nowhere(String);
 
 impl Wire for Nowhere {
+    fn ready(&self) -> BoxFuture<'static, Result<(), Status>> {
+        Box::pin(std::future::ready(Err(elsewhere("unsent", &self.0))))
+    }
+
     fn send(&self, _request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
-        let reason = self.0.clone();
-        Box::pin(async move { Err(crate::Error::not_now(reason).into()) })
-    }
-}
-
-#[derive(Clone)]
-struct Connector {
-    world: World,
-    tls: TlsConnector,
-    server_name: ServerName<'static>,
-    address: Arc<str>,
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
-    type Error = std::io::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _uri: Uri) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move {
-            let connect = async {
-                let socket = TcpStream::connect(&*this.address).await?;
-                tune_made(&socket)?;
-                this.tls.connect(this.server_name, socket).await.map(TokioIo::new)
-            };
-            let slow = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
-            this.world.timeout(CONNECT_WAIT_MAX, connect).await.map_err(slow)?
-        })
+        Box::pin(std::future::ready(Err(elsewhere("unsent", &self.0))))
     }
 }

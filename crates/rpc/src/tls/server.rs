@@ -1,9 +1,11 @@
 //! Accepts connections of the cell's processes.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pki::Identity;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,10 +13,10 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
-use world::World;
+use world::{Wall, World};
 
 use super::socket::Accepted;
-use super::{Credentials, TlsError};
+use super::{Credentials, PAST_END_MAX, TlsError, clock};
 use crate::link::Link;
 use crate::server::{Peer, Server};
 
@@ -90,10 +92,10 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
         };
         let (acceptor, server, task) = (acceptor.clone(), server.clone(), world.clone());
         world.spawn("rpc connection", async move {
-            let opened = task.timeout(HANDSHAKE_WAIT_MAX, open(&acceptor, socket)).await;
+            let opened = task.timeout(HANDSHAKE_WAIT_MAX, open(&task, &acceptor, socket)).await;
             drop(permit);
             match opened {
-                Ok(Ok(opened)) => serve(server, opened).await,
+                Ok(Ok(opened)) => serve(&task, server, opened).await,
                 Ok(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
                 Err(_) => tracing::info!(%from, "a peer did not finish its handshake in time"),
             }
@@ -105,21 +107,34 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
 struct Opened {
     stream: TlsStream<Accepted>,
     peer: Peer,
+    /// When the peer's certificate ends.
+    end: Wall,
     link: Link,
 }
 
-async fn open(acceptor: &TlsAcceptor, socket: TcpStream) -> Result<Opened, String> {
+async fn open(world: &World, acceptor: &TlsAcceptor, socket: TcpStream) -> Result<Opened, String> {
     let socket = Accepted::new(socket).map_err(|error| error.to_string())?;
     let link = socket.link();
     let stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or("the peer showed no certificate")?;
     let identity = Identity::from_certificate(certificate).map_err(|error| error.to_string())?;
-    Ok(Opened { stream, peer: Peer(identity), link })
+    let end = pki::end_of(certificate).map_err(|error| error.to_string())?;
+    if world.wall() >= end {
+        // TLS goes by whole seconds.
+        return Err(format!("the certificate of {identity} has just ended"));
+    }
+    Ok(Opened { stream, peer: Peer(identity), end, link })
 }
 
-async fn serve(server: Server, opened: Opened) {
-    let Opened { stream, peer, link } = opened;
+/// Serves until the connection ends, which it does with the certificate that it was verified by: whoever has a newer one
+/// shows it by connecting again.
+async fn serve(world: &World, server: Server, opened: Opened) {
+    let Opened { stream, peer, end, link } = opened;
+    // Who connects to a process that has left is told so, call by call: an end without a word would look like a death.
+    let has_left = server.leaving().has_left();
+    let left = server.leaving().clone();
+    let leaving = pin!(async move { if has_left { std::future::pending().await } else { left.left().await } });
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(link.clone());
@@ -131,8 +146,20 @@ async fn serve(server: Server, opened: Opened) {
         .keep_alive_interval(Some(KEEPALIVE_EVERY))
         .keep_alive_timeout(KEEPALIVE_WAIT)
         .max_concurrent_streams(STREAMS_MAX);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut ended = pin!(clock::reached(world, end));
     // How a connection ends is the peer's business: every call on it has had its own outcome.
-    let _ended = http.serve_connection(TokioIo::new(stream), service).await;
+    match select(connection.as_mut(), select(ended.as_mut(), leaving)).await {
+        Either::Left(_) => return,
+        Either::Right((Either::Left(_), _)) => connection.as_mut().graceful_shutdown(),
+        Either::Right((Either::Right(_), _)) => {
+            connection.as_mut().graceful_shutdown();
+            if let Either::Left(_) = select(connection.as_mut(), ended).await {
+                return;
+            }
+        }
+    }
+    let _ended_or_cut = world.timeout(PAST_END_MAX, connection).await;
 }
 
 #[cfg(test)]
