@@ -126,9 +126,10 @@ pub struct Core {
     others: BTreeMap<Observer, bool>,
     /// Rounds of tries, and questions.
     numbers: u64,
-    /// Sessions that stand here, and those of them that are doubted.
+    /// Sessions that stand here, those of them that are doubted, and those that were given up for that.
     held: usize,
     doubted: usize,
+    cut: usize,
 }
 
 /// Timers are rounded up to this, so that a thousand sessions do not wake the instance a thousand times a second.
@@ -148,6 +149,7 @@ impl Core {
             numbers: 0,
             held: 0,
             doubted: 0,
+            cut: 0,
         }
     }
 

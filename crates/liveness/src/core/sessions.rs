@@ -118,6 +118,9 @@ impl Core {
     }
 
     fn enter(&mut self, now: Now, who: &Who, attend: &Attend, listing: Listing) {
+        // Every process counts its turns from one: the stream that this one takes the place of may have the same.
+        let before = self.records.get(who).filter(|before| before.turn == attend.turn);
+        let echoes = before.map_or(0, |before| before.echoes + u32::from(self.stands_here(who)));
         self.leave_phase(who);
         self.held += 1;
         let (due, change) = (self.records.get(who).and_then(|record| record.due), attend.change);
@@ -128,9 +131,12 @@ impl Core {
             change,
             holder: self.own.clone(),
             phase: Phase::Standing,
+            said: None,
             due,
             told: now.mono,
             asked: None,
+            echoes,
+            objects: false,
         };
         self.log.note(who, &record.listing.roles);
         self.records.insert(Arc::clone(who), record);
@@ -150,7 +156,8 @@ impl Core {
                 self.held -= 1;
                 self.doubted -= 1;
             }
-            Some(Phase::Lost(_) | Phase::Elsewhere | Phase::Over) | None => {}
+            Some(Phase::Lost(tries)) => self.cut -= usize::from(tries.cut),
+            Some(Phase::Elsewhere | Phase::Over) | None => {}
         }
     }
 
@@ -162,7 +169,8 @@ impl Core {
                 self.held += 1;
                 self.doubted += 1;
             }
-            Phase::Lost(_) | Phase::Elsewhere | Phase::Over => {}
+            Phase::Lost(tries) => self.cut += usize::from(tries.cut),
+            Phase::Elsewhere | Phase::Over => {}
         }
         if let Some(record) = self.records.get_mut(who) {
             record.phase = phase;
@@ -226,6 +234,7 @@ impl Core {
         let own = self.own.clone();
         if let Some(record) = self.records.get_mut(who) {
             record.holder = own;
+            record.said = None;
         }
         self.move_to(who, Phase::Over);
         self.tell(who, |listing| listing.status = status);
@@ -234,7 +243,12 @@ impl Core {
 
     /// The stream of `who` that stood since `turn` has ended, and nobody here ended it.
     pub fn broken(&mut self, now: Now, who: &Who, turn: u64) {
-        if !self.records.get(who).is_some_and(|record| record.turn == turn) || !self.stands_here(who) {
+        let Some(record) = self.records.get_mut(who).filter(|record| record.turn == turn) else { return };
+        if record.echoes > 0 {
+            record.echoes -= 1;
+            return;
+        }
+        if !self.stands_here(who) {
             return;
         }
         self.move_to(who, Phase::Lost(Tries::new(now.mono)));
