@@ -97,7 +97,7 @@ pub struct Serve {
     /// Where the cell keeps everything.
     #[arg(long, env = "MAINSTAY_HOME")]
     pub home: PathBuf,
-    /// Roles of this process: all of them, or any of store, api, coordinator, scheduler.
+    /// Roles of this process: all of them, or any of store, api, coordinator, scheduler, liveness, names.
     #[arg(long, value_delimiter = ',', default_value = "control")]
     pub roles: Vec<Role>,
     /// The name of this process among those of its role.
@@ -109,11 +109,21 @@ pub struct Serve {
     /// Where the public API listens.
     #[arg(long)]
     pub listen: Option<SocketAddr>,
-    /// Other processes, as role/name=address:port.
-    #[arg(long = "peer", value_parser = parse_peer)]
-    pub peers: Vec<rpc::Target>,
+    #[command(flatten)]
+    pub found: Found,
+    /// The availability zone of this process; calls prefer processes of their own.
+    #[arg(long, default_value = "")]
+    pub zone: String,
     #[command(flatten)]
     pub watched: Watched,
+}
+
+/// Where the cell is found.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Found {
+    /// Addresses of liveness instances, beside those in the home's bootstrap.json: one good one is enough.
+    #[arg(long, env = "MAINSTAY_BOOTSTRAP", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub bootstrap: Vec<SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,9 +137,12 @@ pub struct Agent {
     /// How guests are run.
     #[arg(long)]
     pub driver: DriverKind,
-    /// Coordinators and image services, as role/name=address:port.
-    #[arg(long = "peer", value_parser = parse_peer)]
-    pub peers: Vec<rpc::Target>,
+    #[command(flatten)]
+    pub found: Found,
+    /// The machine that these nodes are on: several agents of one large machine give the same. Otherwise each node is a
+    /// machine of its own.
+    #[arg(long)]
+    pub machine: Option<String>,
     /// Where the first node answers; further ones on ports of their own.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub rpc_listen: SocketAddr,
@@ -262,12 +275,4 @@ pub struct Trace {
     pub ask: Ask,
     /// The id of a request (`req-…`) or of a server.
     pub subject: String,
-}
-
-fn parse_peer(text: &str) -> Result<rpc::Target, String> {
-    let bad = || format!("{text:?} is not of the form role/name=address:port");
-    let (who, endpoint) = text.split_once('=').ok_or_else(bad)?;
-    let (role, name) = who.split_once('/').ok_or_else(bad)?;
-    let _address: SocketAddr = endpoint.parse().map_err(|_| bad())?;
-    Ok(rpc::Target { role: role.parse()?, name: name.to_owned(), endpoint: endpoint.to_owned() })
 }

@@ -12,9 +12,12 @@ use api::{Platform, Site};
 use coordinator::{Coordinator, Options};
 use identity::{Identity, Passwords};
 use images::Images;
+use liveness::Instance;
+use liveness::core::Wanted;
+use names::Listing;
 use networks::Networks;
 use pki::Role;
-use rpc::tls::{Listener, TlsPeers};
+use rpc::tls::{Listener, TcpProber, TlsPeers};
 use rpc::{Health, Peers, Server, Target};
 use scheduler::Scheduler;
 use servers::nodes::{Attendance, NodesContext, ServersContext};
@@ -30,12 +33,15 @@ use world::os::OsHost;
 
 use crate::args::{Serve, Watched};
 use crate::home::{Home, REGION};
+use crate::membership::{self, Joining, Membership};
 use crate::observe::Observer;
 use crate::operator::{Operator, RELEASE};
 use crate::{metrics, otlp, renew};
 
 /// Works that one coordinator moves at the same time.
 const WORKS_MAX: usize = 1024;
+/// How long a process that leaves waits for the calls that it has in progress.
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Threads that hash passwords.
 const PASSWORD_THREADS: usize = 2;
 
@@ -45,7 +51,9 @@ pub struct Plan {
     pub roles: BTreeSet<Role>,
     pub name: String,
     pub rpc_listen: SocketAddr,
-    pub peers: Vec<Target>,
+    /// Liveness instances, beside the one that this process may be.
+    pub bootstrap: Vec<Target>,
+    pub zone: String,
     pub watched: Watched,
 }
 
@@ -66,6 +74,9 @@ pub struct Running {
     pub rpc: Target,
     /// The public API, if it is served here.
     pub api: Option<String>,
+    world: World,
+    server: Server,
+    membership: Membership,
     view: Arc<View>,
     engine: Option<store::engine::Engine>,
     stop: Arc<tokio::sync::Notify>,
@@ -87,12 +98,16 @@ impl Running {
         }
     }
 
-    /// Lets running requests finish, then closes the store, then hands out the last spans.
+    /// Tells the others, lets running requests finish, then closes the store, then hands out the last spans.
     pub async fn stop(self) {
+        self.membership.stop_serving(&self.world).await;
+        self.server.leave();
         self.stop.notify_one();
         if let Some(ended) = self.api_ended {
             let _gone_is_ended_too = ended.await;
         }
+        let _what_does_not_end_is_cut_off = self.world.timeout(DRAIN_WAIT_MAX, self.server.drained()).await;
+        self.membership.leave().await;
         if let Some(engine) = self.engine {
             engine.close().await;
         }
@@ -111,11 +126,12 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
         let mut home = Home::open_or_create(&world, &args.home, &crate::home::Wish::default())?;
         home.cell.listen = args.listen.unwrap_or(home.cell.listen);
         let plan = Plan {
+            bootstrap: membership::bootstrap(&home, &args.found.bootstrap)?,
             home,
             roles: args.roles.iter().copied().collect(),
             name: args.name.clone(),
             rpc_listen: args.rpc_listen,
-            peers: args.peers.clone(),
+            zone: args.zone.clone(),
             watched: args.watched.clone(),
         };
         let running = start(&world, plan).await?;
@@ -132,7 +148,7 @@ struct Process {
     plan: Plan,
     ring: Arc<Ring>,
     metrics: Metrics,
-    peers: Arc<dyn Peers>,
+    membership: Membership,
     view: Arc<View>,
     networks: Networks,
 }
@@ -142,28 +158,16 @@ impl Process {
         self.plan.has(role)
     }
 
-    /// Where `role` answers: in this process, or as the command line says.
-    fn target(&self, role: Role) -> anyhow::Result<Target> {
-        if self.has(role) {
-            return Ok(Target { role, name: self.plan.name.clone(), endpoint: String::new() });
-        }
-        find(&self.plan.peers, role)
+    /// The coordinators that are there.
+    fn owners(&self) -> servers::Owners {
+        let directory = Arc::clone(&self.membership.directory);
+        let own = self.has(Role::Coordinator).then(|| self.plan.name.clone());
+        Arc::new(move || {
+            let listed = directory.of(Role::Coordinator);
+            let there = listed.iter().filter(|listing| listing.takes_calls()).map(|listing| listing.who.name.clone());
+            there.chain(own.clone()).collect()
+        })
     }
-
-    /// The names of all coordinators.
-    fn coordinators(&self) -> Vec<String> {
-        let named = self.plan.peers.iter().filter(|peer| peer.role == Role::Coordinator).map(|peer| peer.name.clone());
-        let mut names: BTreeSet<String> = named.collect();
-        if self.has(Role::Coordinator) {
-            names.insert(self.plan.name.clone());
-        }
-        names.into_iter().collect()
-    }
-}
-
-fn find(peers: &[Target], role: Role) -> anyhow::Result<Target> {
-    let found = peers.iter().find(|peer| peer.role == role || peer.role == Role::Control).cloned();
-    found.with_context(|| format!("no process with the role {role} is named: give --peer {role}/NAME=ADDRESS:PORT"))
 }
 
 /// Starts everything that `plan` says. The roles of one process call each other without a socket.
@@ -181,18 +185,40 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let outbox = otlp::start(world, &metrics, &plan.watched)?;
     outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
     let tls = TlsPeers::new(world, own.clone(), &credentials)?;
-    let peers: Arc<dyn Peers> = Arc::clone(&tls) as Arc<dyn Peers>;
 
-    // Who asks how it is gets an answer before there is anything else to answer.
+    // Who asks how it is, or who is there, gets an answer before there is anything else to answer.
     let health = Health::new(world, RELEASE, plan.parts().map(|role| role.to_string()).collect());
     let metrics_at = metrics::serve(world, &metrics, plan.watched.metrics_listen).await?;
     health.metrics_at(metrics_at.to_string());
-    let first = || Routes::new(health.service()).add_service(telemetry::service::service(&ring));
+    let instance = plan.has(Role::Liveness).then(|| start_instance(world, &plan, &own, &tls, &ring));
+    let first = || {
+        let routes = Routes::new(health.service()).add_service(telemetry::service::service(&ring));
+        instance.iter().fold(routes, |routes, instance| routes.add_service(instance.service()))
+    };
     let server = Server::starting(&ring, &metrics, rpc::Limits::default(), first());
     let listener = Listener::bind(plan.rpc_listen).await?;
     let address = listener.address();
     listener.serve(world, server.clone(), &credentials)?;
     let mut routes = first();
+    if instance.is_some() {
+        tls.serve_here(Role::Liveness, &server);
+    }
+    let membership = membership::join(Joining {
+        world,
+        ring: &ring,
+        own,
+        roles: plan.parts().collect(),
+        address,
+        zone: plan.zone.clone(),
+        machine: membership::machine(),
+        tls: &tls,
+        bootstrap: plan.bootstrap.clone(),
+        watch: Wanted::All,
+        configured: Box::new(|_| {}),
+    });
+    if instance.is_none() {
+        membership.found().await?;
+    }
 
     let holds_store = plan.has(Role::Store);
     let (store, engine): (Arc<dyn Store>, _) = if holds_store {
@@ -202,21 +228,21 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
             .context("cannot open the store")?;
         (Arc::new(engine.clone()), Some(engine))
     } else {
-        let target = find(&plan.peers, Role::Store)?;
-        (Arc::new(store_remote::RemoteStore::new(Arc::clone(&peers), target, &ring)), None)
+        let peers = Arc::clone(&membership.peers);
+        (Arc::new(store_remote::RemoteStore::new(peers, Target::any(Role::Store), &ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
     metrics::count_view(&metrics, &view);
     let shown = Arc::clone(&view);
     health.views_loaded(move || shown.revision().as_u64());
     let networks = Networks::new(world, Arc::clone(&view));
-    let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks };
+    let process = Process { world: world.clone(), plan, ring, metrics, membership, view, networks };
 
     if holds_store {
         routes = routes.add_service(store_remote::service(&process.world, Arc::clone(&store)));
     }
     if process.has(Role::Scheduler) {
-        let scheduler = Scheduler::start(world, Arc::clone(&store));
+        let scheduler = Scheduler::start(world, Arc::clone(&store), &process.membership.directory);
         routes = routes.add_service(scheduler::service(&scheduler));
     }
     let attendance = Attendance::new();
@@ -232,7 +258,8 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     } else {
         None
     };
-    let operator = Operator::new(&process.view, &process.ring, &process.peers, &attendance, &process.plan, &health);
+    let operator =
+        Operator::new(&process.view, &process.ring, &process.membership, &attendance, &process.plan, &health);
     if process.has(Role::Coordinator) {
         routes = routes.add_service(operator.service());
     }
@@ -263,7 +290,30 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let rpc = Target { role, name: process.plan.name.clone(), endpoint: address.to_string() };
     process.plan.home.note_process(&rpc)?;
     health.serving();
-    Ok(Running { rpc, api, view: process.view, engine, stop, api_ended, outbox })
+    let metrics_at = Some((Listing::METRICS, metrics_at.to_string()));
+    let https = api.as_deref().and_then(|url| url.strip_prefix("https://")).map(|at| (Listing::HTTPS, at.to_owned()));
+    process.membership.serving(metrics_at.into_iter().chain(https));
+    let Process { world, view, membership, .. } = process;
+    Ok(Running { rpc, api, world, server, membership, view, engine, stop, api_ended, outbox })
+}
+
+/// The liveness instance of this process.
+fn start_instance(
+    world: &World,
+    plan: &Plan,
+    own: &pki::Identity,
+    tls: &Arc<TlsPeers>,
+    ring: &Arc<Ring>,
+) -> Arc<Instance> {
+    let options = liveness::Options {
+        own: own.clone(),
+        settings: liveness::core::Settings::default(),
+        peers: Arc::clone(tls) as Arc<dyn Peers>,
+        prober: Arc::new(TcpProber::new(world)),
+        ring: Arc::clone(ring),
+        bootstrap: plan.bootstrap.clone(),
+    };
+    Instance::start(world, options)
 }
 
 /// Renews this process's certificate while it runs.
@@ -304,7 +354,7 @@ fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Ro
     let told = ServersContext {
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
-        peers: Arc::clone(&process.peers),
+        peers: Arc::clone(&process.membership.peers),
     };
     routes.add_service(servers::nodes::service(&context)).add_service(servers::nodes::servers_service(&told))
 }
@@ -312,12 +362,12 @@ fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Ro
 fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow::Result<Arc<Coordinator>> {
     let context = workflow::Context {
         attendance: Arc::clone(attendance),
-        scheduler: process.target(Role::Scheduler)?,
+        scheduler: Target::any(Role::Scheduler),
         picks: process.networks.picks().clone(),
     };
     let options = Options { owner: process.plan.name.clone(), concurrent: WORKS_MAX };
     let workflows = workflow::all(&context);
-    let Process { view, ring, peers, .. } = process;
+    let Process { view, ring, membership: Membership { peers, .. }, .. } = process;
     let coordinator = Coordinator::start(view, ring, peers, workflows, options);
     servers::push::start(view, ring, peers, attendance);
     Ok(coordinator)
@@ -328,7 +378,7 @@ async fn start_api(
     images: Arc<Images>,
     stop: Arc<tokio::sync::Notify>,
 ) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
-    let Process { world, plan, view, ring, peers, metrics, networks } = process;
+    let Process { world, plan, view, ring, membership, metrics, networks } = process;
     let listen = plan.home.cell.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
@@ -347,14 +397,15 @@ async fn start_api(
         public_url: public_url.clone(),
     };
     let compute = Arc::new(api_compute::Compute {
-        servers: Servers::new(view, &process.coordinators()),
+        servers: Servers::new(view, &process.owners()),
         images: Arc::clone(&images),
         networks: networks.clone(),
         view: Arc::clone(view),
         world: world.clone(),
         ring: Arc::clone(ring),
-        peers: Arc::clone(peers),
-        coordinator: process.target(Role::Coordinator)?,
+        peers: Arc::clone(&membership.peers),
+        coordinator: Target::any(Role::Coordinator),
+        directory: Arc::clone(&membership.directory),
         identity: Arc::clone(&identity),
     });
     let (router, table) = Site::new(&platform)

@@ -44,7 +44,8 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             roles: [Role::Control].into(),
             name: "main".into(),
             rpc_listen: ([127, 0, 0, 1], 0).into(),
-            peers: Vec::new(),
+            bootstrap: Vec::new(),
+            zone: String::new(),
             watched: args.watched.clone(),
         };
         let running = control::start(&world, plan).await?;
@@ -148,7 +149,7 @@ async fn agent_process(
     if home.cell.resume_guests_after_boot {
         command.arg("--resume-guests-after-boot");
     }
-    command.arg("--peer").arg(format!("{control}={}", control.endpoint));
+    command.arg("--bootstrap").arg(&control.endpoint);
     // A port of its own: the one that was asked for is this process's.
     command.args(["--metrics-listen", "127.0.0.1:0"]);
     if let Some(endpoint) = &watched.otlp_endpoint {

@@ -9,6 +9,7 @@ mod dev;
 mod heap;
 mod home;
 mod logs;
+mod membership;
 mod metrics;
 mod node;
 mod observe;

@@ -9,7 +9,8 @@ mod works;
 use std::sync::{Arc, OnceLock};
 
 use coordinator::{Coordinator, Work};
-use pki::Role;
+use names::Directory;
+use pki::{Identity, Role};
 use proto::operator::v1 as wire;
 use proto::operator::v1::operator_service_server::{OperatorService, OperatorServiceServer};
 use rpc::{Health, Peers, Target};
@@ -19,6 +20,7 @@ use telemetry::Ring;
 use tonic::{Request, Response, Status};
 
 use crate::control::Plan;
+use crate::membership::Membership;
 
 /// The release of this program.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -35,7 +37,8 @@ struct Inner {
     coordinator: OnceLock<Arc<Coordinator>>,
     health: Health,
     cell: String,
-    others: Vec<Target>,
+    own: Identity,
+    directory: Arc<Directory>,
 }
 
 impl Operator {
@@ -43,7 +46,7 @@ impl Operator {
     pub fn new(
         view: &Arc<View>,
         ring: &Arc<Ring>,
-        peers: &Arc<dyn Peers>,
+        membership: &Membership,
         attendance: &Arc<Attendance>,
         plan: &Plan,
         health: &Health,
@@ -51,12 +54,13 @@ impl Operator {
         Operator(Arc::new(Inner {
             view: Arc::clone(view),
             ring: Arc::clone(ring),
-            peers: Arc::clone(peers),
+            peers: Arc::clone(&membership.peers),
             attendance: Arc::clone(attendance),
             coordinator: OnceLock::new(),
             health: health.clone(),
             cell: plan.home.cell.name.clone(),
-            others: plan.peers.clone(),
+            own: membership.own.clone(),
+            directory: Arc::clone(&membership.directory),
         }))
     }
 
@@ -73,12 +77,11 @@ impl Operator {
 }
 
 impl Inner {
-    /// Every process of the cell that this one knows of, beside itself.
+    /// Every process of the cell that may answer, beside this one.
     fn others(&self) -> Vec<Target> {
-        let nodes = self.attendance.all().into_iter().filter_map(|node| self.attendance.target(&node));
-        let mut all = self.others.clone();
-        all.extend(nodes);
-        all
+        let listed = self.directory.all();
+        let others = listed.iter().filter(|listing| listing.who != self.own && !listing.status.is_final());
+        others.filter_map(|listing| listing.target()).collect()
     }
 }
 

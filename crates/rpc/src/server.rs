@@ -210,7 +210,11 @@ impl Server {
 }
 
 /// Services that a process has also while it starts and while it leaves.
-const EARLY: [&str; 2] = ["/mainstay.health.v1.HealthService/", "/mainstay.telemetry.v1.TelemetryService/"];
+const EARLY: [&str; 3] = [
+    "/mainstay.health.v1.HealthService/",
+    "/mainstay.telemetry.v1.TelemetryService/",
+    "/mainstay.liveness.v1.LivenessService/",
+];
 
 fn is_early(method: &str) -> bool {
     EARLY.iter().any(|service| method.starts_with(service))

@@ -182,7 +182,7 @@ impl Cloud {
         let passwords = Passwords::start(1).unwrap();
         let identity = Identity::with(&world, Arc::clone(&view), passwords, &[::servers::keypair::remove_of_user]);
         let compute = Arc::new(Compute {
-            servers: Servers::new(&view, &["main".to_owned()]),
+            servers: Servers::new(&view, &(Arc::new(|| vec!["main".to_owned()]) as servers::Owners)),
             images: Images::open(&world, Arc::clone(&view), &dir.join("images"), Limits::default()).await.unwrap(),
             networks: Networks::new(&world, Arc::clone(&view)),
             identity: Arc::clone(&identity),
@@ -191,6 +191,7 @@ impl Cloud {
             ring: Arc::clone(&ring),
             peers: Arc::new(Here(wire)),
             coordinator: rpc::Target { role: Role::Coordinator, name: "main".into(), endpoint: String::new() },
+            directory: names::Directory::new(),
         });
         let platform = Platform {
             world: world.clone(),
