@@ -203,11 +203,13 @@ impl Session {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let inside = self.inside.lock();
-            if inside.told >= inside.change {
+            let all = {
+                let inside = self.inside.lock();
+                inside.told >= inside.change
+            };
+            if all {
                 return;
             }
-            drop(inside);
             changed.await;
         }
     }
