@@ -1,6 +1,6 @@
 //! The name service for programs that know nothing of Mainstay: an authoritative DNS server for the cell's zone.
 //!
-//! - A [`Zone`] is what a directory says as names and records, and answers a question purely: who is listed under which
+//! - A [`zone::Zone`] is what a directory says as names and records, and answers a question purely: who is listed under which
 //!   name is decided there and nowhere else.
 //! - `wire` turns a message into the message that answers it: what is refused, what is cut off, what is not answered.
 //! - A [`Listener`] is a pair of sockets, UDP and TCP, and the loops over them with their bounds.
@@ -26,7 +26,6 @@ mod wire;
 mod zone;
 
 pub use server::{ListenError, Listener};
-pub use zone::{Reply, Zone};
 
 #[cfg(test)]
 mod tests;

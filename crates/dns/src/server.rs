@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Notify;
-use world::World;
+use world::{Mono, World};
 
 use crate::wire::{Over, respond};
 use crate::zone::Zone;
@@ -31,6 +31,9 @@ const DATAGRAM_READ: usize = 4096;
 const QUESTION_MAX: usize = 4096;
 /// Wait before the next try when a socket failed.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How many times as long as its making took, a zone is answered from at least: in a large cell where something changes all
+/// the time, no more than a tenth of one processor goes into it. What is answered is then older by that.
+const RESTS: u32 = 9;
 /// How often another free port is tried for, when one is free for TCP and not for UDP.
 const TRIES: usize = 16;
 
@@ -64,11 +67,18 @@ pub struct Listener {
 
 /// What is answered from.
 struct Source {
+    world: World,
     apex: Name,
     directory: Arc<Directory>,
     ttl: Box<dyn Fn() -> Duration + Send + Sync>,
     /// The zone when it was asked for last.
-    zone: Mutex<Arc<Zone>>,
+    made: Mutex<Made>,
+}
+
+struct Made {
+    zone: Arc<Zone>,
+    /// It is not made again before.
+    rests_until: Mono,
 }
 
 /// The connections that are open, in the order in which they came, and how to end each.
@@ -110,8 +120,8 @@ impl Listener {
         let apex = named
             .map_err(|error| ListenError::Cell { cell: cell.to_owned(), reason: error.to_string() })?
             .to_lowercase();
-        let zone = Mutex::new(Arc::new(Zone::new(&apex, directory.version(), &directory.all())));
-        let source = Arc::new(Source { apex, directory, ttl: Box::new(ttl), zone });
+        let made = Mutex::new(make(world, &apex, &directory));
+        let source = Arc::new(Source { world: world.clone(), apex, directory, ttl: Box::new(ttl), made });
         let Listener { udp, tcp, .. } = self;
         let (task, datagrams) = (world.clone(), Arc::clone(&source));
         world.spawn("dns datagrams", async move { answer_datagrams(&task, &udp, &datagrams).await });
@@ -135,14 +145,21 @@ impl Source {
 
     /// The zone as the directory has it now; made anew if that has changed since somebody asked.
     fn zone(&self) -> Arc<Zone> {
-        // Asked for before the listings: if those are newer, the next question finds another version and looks again.
-        let version = self.directory.version();
-        let mut zone = self.zone.lock();
-        if zone.version() != version {
-            *zone = Arc::new(Zone::new(&self.apex, version, &self.directory.all()));
+        let mut made = self.made.lock();
+        if made.zone.version() != self.directory.version() && self.world.now() >= made.rests_until {
+            *made = make(&self.world, &self.apex, &self.directory);
         }
-        Arc::clone(&zone)
+        Arc::clone(&made.zone)
     }
+}
+
+fn make(world: &World, apex: &Name, directory: &Directory) -> Made {
+    let begun = world.now();
+    // Asked for before the listings: if those are newer, the next question finds another version and looks again.
+    let version = directory.version();
+    let zone = Arc::new(Zone::new(apex, version, &directory.all()));
+    let now = world.now();
+    Made { zone, rests_until: now + now.since(begun) * RESTS }
 }
 
 async fn answer_datagrams(world: &World, socket: &UdpSocket, source: &Source) {

@@ -14,7 +14,7 @@ use hickory_proto::rr::{Name, RecordType};
 use names::{Listing, Speaks, Status, Version};
 use pki::{Identity, Role};
 
-use crate::{Reply, Zone};
+use crate::zone::{Reply, Zone};
 
 const CELL: &str = "ab12.mainstay.internal";
 const TTL: Duration = Duration::from_secs(1);

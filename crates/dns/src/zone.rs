@@ -29,7 +29,7 @@ const EXPIRE_SECS: i32 = 86_400;
 const OPENSTACK: &str = "openstack";
 
 /// A cell's zone at one version of a directory.
-pub struct Zone {
+pub(crate) struct Zone {
     apex: Name,
     version: Version,
     /// By labels from the apex down, with dots between: a name and what is below it stand side by side.
@@ -53,15 +53,15 @@ struct Service {
 
 /// The answer to a question.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// Whether there is one.
-    pub code: ResponseCode,
+    pub(crate) code: ResponseCode,
     /// What was asked for.
-    pub answers: Vec<Record>,
+    pub(crate) answers: Vec<Record>,
     /// How long its absence may be remembered.
-    pub authorities: Vec<Record>,
+    pub(crate) authorities: Vec<Record>,
     /// What will be asked for next.
-    pub additionals: Vec<Record>,
+    pub(crate) additionals: Vec<Record>,
 }
 
 /// One process as a player of something.
@@ -73,7 +73,7 @@ struct Player {
 
 impl Zone {
     /// The zone of the cell whose name is `apex`, with what `listings` say.
-    pub fn new(apex: &Name, version: Version, listings: &[Arc<Listing>]) -> Zone {
+    pub(crate) fn new(apex: &Name, version: Version, listings: &[Arc<Listing>]) -> Zone {
         let mut zone = Zone { apex: apex.clone(), version, names: BTreeMap::new() };
         let there = || listings.iter().filter(|one| !one.status.is_final() && is_label(&one.who.name));
         for listing in there() {
@@ -94,7 +94,7 @@ impl Zone {
     }
 
     /// What it was made of.
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version
     }
 
@@ -135,7 +135,7 @@ impl Zone {
     }
 
     /// Answers `question`; what belongs to roles may be remembered for `ttl`.
-    pub fn answer(&self, question: &Query, ttl: Duration) -> Reply {
+    pub(crate) fn answer(&self, question: &Query, ttl: Duration) -> Reply {
         let refused = Reply::of(ResponseCode::Refused);
         let kind = question.query_type;
         if question.query_class != DNSClass::IN || !self.apex.zone_of(&question.name) {

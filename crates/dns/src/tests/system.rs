@@ -84,19 +84,22 @@ fn inside() {
     let main = || with_https(control("main", "10.1.0.1:7000"), "192.0.2.1:443");
     let listed = [main(), control("six", "[fd00::6]:7006"), agent("n1", "10.1.0.9:7100")];
     directory.replace(at(10), listed.map(Arc::new));
+    runtime.block_on(world.sleep(TTL));
 
     dig();
     getaddrinfo();
 
-    // It moves: who asks the server again is told so at once.
+    // It moves: who asks again when the answer has lost its validity is told so.
     let moved = control("main", "10.1.0.77:7000");
     directory.apply(10, at(11), [names::Change::Put(Arc::new(moved))]).unwrap();
+    runtime.block_on(world.sleep(TTL));
     assert_eq!(addresses("main.control"), "10.1.0.77");
     assert!(short(&[CELL, "SOA"]).contains(" 11 3600 "));
 
     // Too many for a datagram: both go on over TCP by themselves.
     let many = (0..150).map(|i| Arc::new(control(&format!("c{i}"), &format!("10.2.0.{}:7000", i + 1))));
     directory.replace(at(12), many);
+    runtime.block_on(world.sleep(TTL));
     assert_eq!(short(&["+noedns", &format!("_store._tcp.{CELL}"), "SRV"]).lines().count(), 150);
     assert_eq!(addresses("store").split(' ').count(), 150);
     let cut = run("dig", &["+ignore", "+noedns", &format!("_store._tcp.{CELL}"), "SRV"]);
