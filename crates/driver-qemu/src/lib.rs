@@ -97,6 +97,12 @@ impl QemuDriver {
         guests.remove_old_probes().await?;
         Ok(QemuDriver { guests: Arc::new(guests), version })
     }
+
+    /// Removes the control groups of a guest that does not run; its next run makes them again. For taking a cell down:
+    /// otherwise they are kept for as long as the guest is, and removed with it.
+    pub async fn remove_groups(&self, guest: GuestId) -> Result<(), DriverError> {
+        self.guests.remove_groups(guest).await
+    }
 }
 
 #[async_trait]

@@ -174,7 +174,8 @@ pub async fn wait_for_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what a stopped cell has left on this machine: running guests and networks. Its records and disks stay.
+/// Removes what a stopped cell has left on this machine: running guests, their limits, and networks, of all its nodes. Its
+/// records and disks stay.
 pub fn down(dir: &Path) -> anyhow::Result<()> {
     let home = Home::open(dir)?;
     match home.cell.driver {
@@ -190,6 +191,7 @@ pub fn down(dir: &Path) -> anyhow::Result<()> {
             let driver = crate::node::qemu(&world, &home, &entry?.path(), String::new(), part).await?;
             for found in driver.find().await? {
                 driver.ensure_stopped(found.guest, None).await?;
+                driver.remove_groups(found.guest).await?;
             }
         }
         anyhow::Ok(())
