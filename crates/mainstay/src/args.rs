@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -61,13 +62,16 @@ pub struct Dev {
     /// How guests are run; given at the first start and kept.
     #[arg(long)]
     pub driver: Option<DriverKind>,
-    /// Number of nodes.
+    /// Number of nodes. Those that run real guests share this machine in equal parts.
     #[arg(long)]
     pub nodes: Option<u32>,
     /// Guests that ran when the machine went down are started again after its boot; `=false`: they stay off, as at
     /// first. Kept from start to start.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub resume_guests_after_boot: Option<bool>,
+    /// Where names are answered over DNS, UDP and TCP; given more than once: at each.
+    #[arg(long)]
+    pub dns_listen: Vec<SocketAddr>,
     /// The file that identifies this boot of the machine.
     #[arg(long, default_value = BOOT_ID_FILE)]
     pub boot_id_file: PathBuf,
@@ -114,6 +118,9 @@ pub struct Serve {
     /// The availability zone of this process; calls prefer processes of their own.
     #[arg(long, default_value = "")]
     pub zone: String,
+    /// Where names are answered over DNS, UDP and TCP, by a process with the role names; given more than once: at each.
+    #[arg(long)]
+    pub dns_listen: Vec<SocketAddr>,
     #[command(flatten)]
     pub watched: Watched,
 }
@@ -157,7 +164,26 @@ pub struct Agent {
     #[arg(long)]
     pub until_input_ends: bool,
     #[command(flatten)]
+    pub part: Part,
+    #[command(flatten)]
     pub watched: Watched,
+}
+
+/// What a node that runs real guests has of its machine.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Part {
+    /// So many nodes share the machine, and this one has an equal part of it.
+    #[arg(long, default_value = "1")]
+    pub parts: NonZeroU32,
+    /// Virtual processors for guests, rather than an equal part.
+    #[arg(long)]
+    pub vcpus: Option<u32>,
+    /// Memory for guests in MiB, rather than an equal part.
+    #[arg(long)]
+    pub memory_mib: Option<u64>,
+    /// Disk for guests in GiB, rather than an equal part.
+    #[arg(long)]
+    pub disk_gib: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -42,6 +42,8 @@ use crate::{metrics, otlp, renew};
 const WORKS_MAX: usize = 1024;
 /// How long a process that leaves waits for the calls that it has in progress.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long an answer over DNS holds: things move, and are to be followed.
+const DNS_TTL: Duration = Duration::from_secs(1);
 /// Threads that hash passwords.
 const PASSWORD_THREADS: usize = 2;
 
@@ -54,6 +56,8 @@ pub struct Plan {
     /// Liveness instances, beside the one that this process may be.
     pub bootstrap: Vec<Target>,
     pub zone: String,
+    /// Where names are answered over DNS.
+    pub dns_listen: Vec<SocketAddr>,
     pub watched: Watched,
 }
 
@@ -132,6 +136,7 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
             name: args.name.clone(),
             rpc_listen: args.rpc_listen,
             zone: args.zone.clone(),
+            dns_listen: args.dns_listen.clone(),
             watched: args.watched.clone(),
         };
         let running = start(&world, plan).await?;
@@ -218,6 +223,10 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     });
     if instance.is_none() {
         membership.found().await?;
+    }
+
+    if plan.has(Role::Names) {
+        start_dns(world, &plan, &membership).await?;
     }
 
     let holds_store = plan.has(Role::Store);
@@ -314,6 +323,16 @@ fn start_instance(
         bootstrap: plan.bootstrap.clone(),
     };
     Instance::start(world, options)
+}
+
+/// Answers names over DNS, where that was asked for.
+async fn start_dns(world: &World, plan: &Plan, membership: &Membership) -> anyhow::Result<()> {
+    for address in &plan.dns_listen {
+        let listener = dns::Listener::bind(*address).await?;
+        let directory = Arc::clone(&membership.directory);
+        listener.serve(world, &plan.home.cell.name, directory, || DNS_TTL).context("cannot answer names over DNS")?;
+    }
+    Ok(())
 }
 
 /// Renews this process's certificate while it runs.

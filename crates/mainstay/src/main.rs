@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "a binary has no outside: `pub` says what a module offers to its siblings")]
 
 mod args;
+mod beside;
 mod cli;
 mod control;
 mod dev;

@@ -12,7 +12,7 @@ use agent::{Journal, Node};
 use anyhow::{Context, bail};
 use driver::Driver;
 use driver_fake::FakeMachine;
-use driver_qemu::{Networking, QemuDriver, Tools};
+use driver_qemu::{Networking, QemuDriver, Share, Tools};
 use liveness::core::Wanted;
 use pki::Role;
 use rpc::tls::{Listener, TlsPeers};
@@ -25,11 +25,11 @@ use tonic::service::Routes;
 use world::World;
 use world::os::OsHost;
 
-use crate::args::{Agent, DriverKind};
+use crate::args::{Agent, DriverKind, Part};
 use crate::home::{Home, make_dir};
 use crate::membership::{self, Joining, Membership};
 use crate::operator::RELEASE;
-use crate::{metrics, otlp, renew};
+use crate::{beside, metrics, otlp, renew};
 
 /// How long to wait for an agent process of the same nodes to end.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +45,7 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
+        beside::settle(&home, &dir)?;
         let Running { journal, outbox, members } = start(&world, &home, args, &dir).await?;
         println!("ready {} nodes", args.nodes.len());
         let input = async {
@@ -140,7 +141,7 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
             Some(machine) => machine.driver(name),
-            None => Arc::new(qemu(world, home, dir, process.boot.id.clone()).await?),
+            None => Arc::new(qemu(world, home, dir, process.boot.id.clone(), args.part).await?),
         };
         let listen = if index == 0 { args.rpc_listen } else { SocketAddr::new(args.rpc_listen.ip(), 0) };
         members.push(start_node(&process, name, driver, listen).await?);
@@ -150,14 +151,18 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
 }
 
 /// The driver for the guests under `dir`.
-pub async fn qemu(world: &World, home: &Home, dir: &Path, boot_id: String) -> anyhow::Result<QemuDriver> {
+pub async fn qemu(world: &World, home: &Home, dir: &Path, boot_id: String, part: Part) -> anyhow::Result<QemuDriver> {
+    let own = beside::own_name(dir);
     let networking = if rustix::process::geteuid().is_root() {
-        Networking::Node(node_net::Config { tag: home.cell.tag.clone() })
+        Networking::Node(node_net::Config { tag: home.cell.tag.clone(), node: own.clone() })
     } else {
         tracing::warn!("without root: guests get user-mode networking, without security groups, and are not confined");
         Networking::User
     };
-    let config = driver_qemu::Config { state_dir: dir.to_path_buf(), boot_id, tools: Tools::default(), networking };
+    let Part { parts, vcpus, memory_mib, disk_gib } = part;
+    let share = Share { name: own, among: Some(home.path("agents")), parts, vcpus, memory_mib, disk_gib };
+    let config =
+        driver_qemu::Config { state_dir: dir.to_path_buf(), boot_id, tools: Tools::default(), networking, share };
     QemuDriver::open(world.clone(), config).await.map_err(Into::into)
 }
 
