@@ -141,6 +141,9 @@ async fn agent_process(
         command.arg("--otlp-ca").arg(authority);
     }
     command.args(["--parts", &parts(home).to_string()]);
+    if home.cell.driver == DriverKind::Qemu {
+        command.args(["--machine", &crate::membership::machine()]);
+    }
     for node in nodes {
         // Issued here, so that no agent process needs the authority's key.
         home.credentials(world, Role::Agent, node)?;

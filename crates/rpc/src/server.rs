@@ -18,10 +18,12 @@ use world::BoxFuture;
 
 use crate::channel::Wire;
 use crate::error::{Error, Verdict, elsewhere};
-use crate::held::hold_until_end;
-use crate::leaving::Leaving;
+use crate::held::{end_with, hold_until_end};
+use crate::leaving::{Leaving, Stage};
 use crate::{authz, headers};
 
+/// How long connections may take to end when everything on them has been answered.
+const HANG_UP_MAX: Duration = Duration::from_secs(2);
 /// The deadline of a call that names none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -111,13 +113,16 @@ impl Server {
     ///
     /// Tell the others first that this process does not serve any more, and wait until they have heard it.
     pub fn leave(&self) {
-        self.leaving.leave();
+        self.leaving.go_to(Stage::Left);
     }
 
-    /// Completes when no call is under way, its answer's body included. Those whose answers never end, such as watches,
-    /// do not count.
+    /// Completes when a process that has left may end: every call that was under way has been answered to its last byte.
+    /// Nothing is listened to any more then, and answers that never end by themselves, such as watches, have been ended.
     pub async fn drained(&self) {
-        self.leaving.drained().await;
+        self.leaving.calls().none().await;
+        self.leaving.go_to(Stage::Closed);
+        // An answer has left this process when its connection has ended. Who does not hang up is not waited for.
+        let _all_or_most = self.ring.world().timeout(HANG_UP_MAX, self.leaving.connections().none()).await;
     }
 
     /// What a listener asks about leaving.
@@ -165,7 +170,7 @@ impl Server {
             self.metrics.refused.count(&["not allowed"]);
             return refusal.into_http();
         }
-        let under_way = (!authz::is_endless(&method)).then(|| self.leaving.begin());
+        let under_way = (!authz::is_endless(&method)).then(|| self.leaving.calls().begin());
         if self.leaving.has_left() && request.extensions().get::<Inside>().is_none() && !is_early(&method) {
             self.metrics.refused.count(&["leaving"]);
             return elsewhere("leaving", "this process is leaving").into_http();
@@ -196,7 +201,14 @@ impl Server {
         drop((permit, open));
         match under_way {
             Some(under_way) => response.map(|body| hold_until_end(body, under_way)),
-            None => response,
+            None => {
+                let closed = self.leaving.clone().reached(Stage::Closed);
+                let end = Box::pin(async move {
+                    closed.await;
+                    elsewhere("leaving", "this process has left")
+                });
+                response.map(|body| end_with(body, end))
+            }
         }
     }
 
