@@ -24,6 +24,11 @@ pub fn history(reader: &Reader<'_>) -> Result<Vec<(Change, Revision)>, DecodeErr
     reader.all::<Change>().collect()
 }
 
+/// The oldest revision that can be gone back to.
+pub fn reaches(reader: &Reader<'_>) -> Result<Revision, DecodeError> {
+    Ok(reader.get::<Head>(&Head::ID)?.map_or(Revision::ZERO, |(head, _)| head.forgotten))
+}
+
 fn revision(reader: &Reader<'_>) -> Revision {
     reader.entry(&Head::key_of(&Head::ID)).map_or(Revision::ZERO, |entry| entry.modified)
 }
