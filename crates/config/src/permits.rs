@@ -3,6 +3,7 @@
 //! When it is lowered, nothing that goes on is cut off: what is over the bound is let run out, and nothing new begins
 //! until enough has ended.
 
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -58,6 +59,11 @@ impl Permits {
         self.0.bound.lock().most
     }
 
+    /// How many are held beyond the bound, because it was lowered.
+    pub fn over(&self) -> usize {
+        self.0.bound.lock().over
+    }
+
     /// One, if there is one left.
     pub fn try_acquire(&self) -> Option<Permit> {
         Arc::clone(&self.0.semaphore).try_acquire_owned().ok().map(|permit| self.permit(permit))
@@ -74,6 +80,12 @@ impl Permits {
 
     fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
         Permit { permit: Some(permit), inside: Arc::clone(&self.0) }
+    }
+}
+
+impl fmt::Debug for Permits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {}", self.most())
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::{Platform, Site};
+use config::{Place, Settings, Source, keys};
 use coordinator::{Coordinator, Options};
 use identity::{Identity, Passwords};
 use images::Images;
@@ -30,12 +31,11 @@ use world::os::OsHost;
 
 use crate::args::{Serve, Watched};
 use crate::home::{Home, REGION};
+use crate::logs::Logs;
 use crate::observe::Observer;
 use crate::operator::{Operator, RELEASE};
 use crate::{metrics, otlp, renew};
 
-/// Works that one coordinator moves at the same time.
-const WORKS_MAX: usize = 1024;
 /// Threads that hash passwords.
 const PASSWORD_THREADS: usize = 2;
 
@@ -47,11 +47,17 @@ pub struct Plan {
     pub rpc_listen: SocketAddr,
     pub peers: Vec<Target>,
     pub watched: Watched,
+    pub logs: Logs,
 }
 
 impl Plan {
     fn has(&self, role: Role) -> bool {
         self.roles.contains(&role) || self.roles.contains(&Role::Control)
+    }
+
+    /// Where this process is, for what is configured.
+    fn place(&self) -> Place {
+        Place { zone: None, roles: self.roles.iter().copied().chain(self.parts()).collect(), node: None }
     }
 
     /// The roles that this process plays: one that has them all names them one by one.
@@ -104,7 +110,7 @@ impl Running {
 
 /// `mainstay serve`.
 pub fn run(args: &Serve) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
@@ -117,6 +123,7 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
             rpc_listen: args.rpc_listen,
             peers: args.peers.clone(),
             watched: args.watched.clone(),
+            logs,
         };
         let running = start(&world, plan).await?;
         println!("ready {}={}", running.rpc, running.rpc.endpoint);
@@ -135,6 +142,7 @@ struct Process {
     peers: Arc<dyn Peers>,
     view: Arc<View>,
     networks: Networks,
+    settings: Arc<Settings>,
 }
 
 impl Process {
@@ -189,6 +197,9 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     health.metrics_at(metrics_at.to_string());
     let first = || Routes::new(health.service()).add_service(telemetry::service::service(&ring));
     let server = Server::starting(&ring, &metrics, rpc::Limits::default(), first());
+    let settings = Settings::new(plan.place());
+    plan.logs.follow(world, &settings);
+    bound_calls(world, &settings, &server);
     let listener = Listener::bind(plan.rpc_listen).await?;
     let address = listener.address();
     listener.serve(world, server.clone(), &credentials)?;
@@ -206,11 +217,12 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         (Arc::new(store_remote::RemoteStore::new(Arc::clone(&peers), target, &ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
+    feed(world, &settings, &view);
     metrics::count_view(&metrics, &view);
     let shown = Arc::clone(&view);
     health.views_loaded(move || shown.revision().as_u64());
     let networks = Networks::new(world, Arc::clone(&view));
-    let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks };
+    let process = Process { world: world.clone(), plan, ring, metrics, peers, view, networks, settings };
 
     if holds_store {
         routes = routes.add_service(store_remote::service(&process.world, Arc::clone(&store)));
@@ -266,6 +278,28 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     Ok(Running { rpc, api, view: process.view, engine, stop, api_ended, outbox })
 }
 
+/// Hands this process what is configured: at once, so that nothing begins by what is not so, and whenever that changes.
+fn feed(world: &World, settings: &Arc<Settings>, view: &Arc<View>) {
+    settings.take(view.peek(config::source::document));
+    let (settings, mut source) = (Arc::clone(settings), Source::new(view));
+    world.spawn("configuration", async move {
+        loop {
+            settings.take(source.next().await);
+        }
+    });
+}
+
+/// The calls that `server` takes on are as many as is configured.
+pub fn bound_calls(world: &World, settings: &Arc<Settings>, server: &Server) {
+    let calls = server.calls().clone();
+    settings.follow(world, move |settings| calls.resize(count(settings.get(&keys::CALLS_MAX))));
+}
+
+/// As many as can be counted here.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// Renews this process's certificate while it runs.
 fn keep_fresh(world: &World, plan: &Plan, role: Role, credentials: &rpc::tls::Credentials) {
     let (own, home, name) = (world.clone(), plan.home.clone(), plan.name.clone());
@@ -300,7 +334,9 @@ fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Ro
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
         coordinator: process.plan.name.clone(),
+        settings: Arc::clone(&process.settings),
     };
+    servers::nodes::follow(&context);
     let told = ServersContext {
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
@@ -315,10 +351,13 @@ fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow:
         scheduler: process.target(Role::Scheduler)?,
         picks: process.networks.picks().clone(),
     };
-    let options = Options { owner: process.plan.name.clone(), concurrent: WORKS_MAX };
+    let works_max = |settings: &Settings| count(settings.get(&keys::WORKS_MAX));
+    let options = Options { owner: process.plan.name.clone(), concurrent: works_max(&process.settings) };
     let workflows = workflow::all(&context);
-    let Process { view, ring, peers, .. } = process;
+    let Process { view, ring, peers, settings, .. } = process;
     let coordinator = Coordinator::start(view, ring, peers, workflows, options);
+    let works = coordinator.works().clone();
+    settings.follow(&process.world, move |settings| works.resize(works_max(settings)));
     servers::push::start(view, ring, peers, attendance);
     Ok(coordinator)
 }
@@ -328,7 +367,7 @@ async fn start_api(
     images: Arc<Images>,
     stop: Arc<tokio::sync::Notify>,
 ) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
-    let Process { world, plan, view, ring, peers, metrics, networks } = process;
+    let Process { world, plan, view, ring, peers, metrics, networks, settings } = process;
     let listen = plan.home.cell.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
@@ -336,7 +375,8 @@ async fn start_api(
     let address = listener.local_addr()?;
     let public_url = format!("https://{address}");
     let passwords = Passwords::start(PASSWORD_THREADS)?;
-    let identity = Identity::with(world, Arc::clone(view), passwords, &[servers::keypair::remove_of_user]);
+    let hanging_on_users = &[servers::keypair::remove_of_user as identity::HangingOnUser];
+    let identity = Identity::with(world, Arc::clone(view), passwords, hanging_on_users, settings);
     seed::seed(process, &identity, networks, &images, &public_url).await?;
 
     let platform = Platform {
@@ -369,7 +409,7 @@ async fn start_api(
     plan.home.note_routes(&table)?;
     let tls = public_tls(process, address)?;
     let (ended, api_ended) = tokio::sync::oneshot::channel();
-    let (serving, limits) = (world.clone(), limits());
+    let (serving, limits) = (world.clone(), limits(world, settings));
     world.spawn("public api", async move {
         api::serve(listener, tls, router, serving, limits, async move { stop.notified().await }).await;
         let _nobody_waits = ended.send(());
@@ -389,11 +429,14 @@ fn public_tls(process: &Process, address: SocketAddr) -> anyhow::Result<tokio_ru
 }
 
 /// What clients of the public API may hold: never so many connections that nothing is left to open files with.
-fn limits() -> api::serve::Limits {
+fn limits(world: &World, settings: &Arc<Settings>) -> api::serve::Limits {
     let limits = api::serve::Limits::default();
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
-    api::serve::Limits { connections: limits.connections.min(half), ..limits }
+    let connections = limits.connections.clone();
+    settings.follow(world, move |settings| {
+        connections.resize(count(settings.get(&keys::API_CONNECTIONS_MAX).min(files / 2)));
+    });
+    limits
 }
 
 /// The names and addresses under which clients may reach the public API.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use agent::{Journal, Node};
 use anyhow::{Context, bail};
+use config::{Place, Settings};
 use driver::Driver;
 use driver_fake::FakeMachine;
 use driver_qemu::{Networking, QemuDriver, Tools};
@@ -26,8 +27,9 @@ use world::os::OsHost;
 
 use crate::args::{Agent, DriverKind};
 use crate::home::{Home, make_dir};
+use crate::logs::Logs;
 use crate::operator::RELEASE;
-use crate::{metrics, otlp, renew};
+use crate::{control, metrics, otlp, renew};
 
 /// How long to wait for an agent process of the same nodes to end.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +37,7 @@ const PREDECESSOR_PAUSE: Duration = Duration::from_millis(20);
 
 /// `mainstay agent`.
 pub fn run(args: &Agent) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let home = Home::open(&args.home)?;
     let dir = home.path("agents").join(args.nodes.first().context("no node is named")?);
     make_dir(&dir)?;
@@ -43,7 +45,7 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
-        let (journal, outbox) = start(&world, &home, args, &dir).await?;
+        let (journal, outbox) = start(&world, &home, args, &dir, logs).await?;
         println!("ready {} nodes", args.nodes.len());
         let input = async {
             if args.until_input_ends {
@@ -101,9 +103,16 @@ struct Process<'a> {
     ring: Arc<Ring>,
     metrics: Metrics,
     health: Health,
+    settings: Arc<Settings>,
 }
 
-async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<(Arc<Journal>, Option<Outbox>)> {
+async fn start(
+    world: &World,
+    home: &Home,
+    args: &Agent,
+    dir: &Path,
+    logs: Logs,
+) -> anyhow::Result<(Arc<Journal>, Option<Outbox>)> {
     let boot_id = std::fs::read_to_string(&args.boot_id_file)
         .with_context(|| format!("cannot read which boot this is from {}", args.boot_id_file.display()))?;
     let boot = Boot { id: boot_id.trim().to_owned(), resumes: args.resume_guests_after_boot };
@@ -123,7 +132,11 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
     ring.measure(&metrics);
     let outbox = otlp::start(world, &metrics, &args.watched)?;
     outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
-    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health };
+    // Of several nodes in one process none is the one that it serves.
+    let node = if args.nodes.len() == 1 { args.nodes.first().cloned() } else { None };
+    let settings = Settings::new(Place { zone: None, roles: [Role::Agent].into(), node });
+    logs.follow(world, &settings);
+    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health, settings };
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
             Some(machine) => machine.driver(name),
@@ -154,7 +167,7 @@ async fn start_node(
     driver: Arc<dyn Driver>,
     listen: SocketAddr,
 ) -> anyhow::Result<()> {
-    let Process { world, home, args, dir, boot, journal, metrics, health, .. } = process;
+    let Process { world, home, args, dir, boot, journal, metrics, health, settings, .. } = process;
     let credentials = home.credentials(world, Role::Agent, name)?;
     renew::keep_agent_fresh(world, home, name, &credentials);
     let identity = home.identity(Role::Agent, name);
@@ -188,6 +201,7 @@ async fn start_node(
         .add_service(telemetry::service::service(&ring))
         .add_service(health.service());
     let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
+    control::bound_calls(world, settings, &server);
     listener.serve(world, server, &credentials)?;
     Ok(())
 }

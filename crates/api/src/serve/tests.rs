@@ -167,7 +167,7 @@ async fn slow_clients_are_left() {
 
 #[tokio::test]
 async fn who_says_nothing_makes_room_for_others() {
-    let server = server(Limits { connections: 8, ..Limits::default() }).await;
+    let server = server(Limits { connections: config::Permits::new(8), ..Limits::default() }).await;
     // All are taken: by clients that do not even shake hands, that say half a head, and that had an answer and stay.
     let mut silent = Vec::new();
     for _ in 0..8 {
