@@ -11,7 +11,7 @@ use crate::scope::Scope;
 /// Everything of the configuration lies under this.
 pub const PREFIX: &str = "config/";
 
-/// A value that is set.
+/// A value that is set. The change that takes it back removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Set {
     pub(crate) slot: Slot,
@@ -84,7 +84,8 @@ pub struct Line {
     pub new: Option<Held>,
 }
 
-/// A change of the configuration. Its revision is that of its record, which is written once.
+/// A change of the configuration. Its revision is that of its record, which is written once, and removed by the change that
+/// comes [`crate::plan::HISTORY_MAX`] later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its number.
@@ -149,5 +150,32 @@ impl Change {
     /// Padded, so that changes lie in their order.
     pub(crate) fn id_of(number: u64) -> String {
         format!("{number:020}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let slot = Slot { key: "k".into(), scope: Scope::Node("n".into()) };
+        let held = Held { schema: 3, text: "höre".into() };
+        let set = Set { slot: slot.clone(), held: held.clone() };
+        assert_eq!(Set::decode(&set.encode()), Ok(set));
+        let head = Head { changes: 7, forgotten: Revision::from_u64(5) };
+        assert_eq!(Head::decode(&head.encode()), Ok(head));
+        let change = Change {
+            number: 8,
+            at: Wall::from_micros(9),
+            who: "operator/admin".into(),
+            lines: vec![
+                Line { slot: slot.clone(), old: None, new: Some(held.clone()) },
+                Line { slot, old: Some(held), new: None },
+            ],
+            rolled_back_to: Some(0),
+            token: [4; 16],
+        };
+        assert_eq!(Change::decode(&change.encode()), Ok(change));
     }
 }
