@@ -219,3 +219,24 @@ impl Record for Node {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_granted_is_known_until_it_can_be_granted_again() {
+        let step = |before: &Inventory, ratio, granted| {
+            let now = Inventory::plain(10, ratio).after(before);
+            assert_eq!((now.capacity(), now.granted()), (10 * ratio / 1000, granted), "{ratio}");
+            now
+        };
+        let first = Inventory::plain(10, 4000);
+        assert_eq!(first.clone().after(&first), first);
+        let lowered = step(&first, 1000, 40);
+        let raised = step(&lowered, 2000, 40);
+        let above = step(&raised, 5000, 50);
+        assert_eq!(above.lowered_from, 0);
+        step(&above, 4000, 50);
+    }
+}

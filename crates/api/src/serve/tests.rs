@@ -191,6 +191,30 @@ async fn who_says_nothing_makes_room_for_others() {
 }
 
 #[tokio::test]
+async fn a_lowered_bound_lets_the_idle_go_when_somebody_comes() {
+    let connections = config::Permits::new(64);
+    let server = server(Limits { connections: connections.clone(), ..Limits::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(server.connect(b"http/1.1").await);
+    }
+    connections.resize(4);
+    let mut stream = server.connect(b"http/1.1").await;
+    stream.write_all(b"GET /fine HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut word = [0; 12];
+    let answered = world().timeout(Duration::from_secs(10), stream.read_exact(&mut word)).await;
+    answered.expect("there is room").unwrap();
+    assert_eq!(&word, b"HTTP/1.1 200");
+    assert_eq!(connections.over(), 0);
+    let mut stay = 0;
+    for mut one in idle {
+        let gone = world().timeout(Duration::from_millis(50), one.read_u8()).await;
+        stay += usize::from(gone.is_err());
+    }
+    assert!(stay < 4, "{stay} of the idle stay beside who came");
+}
+
+#[tokio::test]
 async fn http2_is_spoken_with_those_who_ask() {
     let server = server(Limits::default()).await;
     let mut stream = server.connect(b"h2").await;

@@ -84,7 +84,7 @@ fn values(got: &wire::GetConfigResponse) -> String {
 
 fn done(revision: u64, changes: &[wire::ConfigChange]) -> String {
     if changes.is_empty() {
-        return format!("nothing to change: it is so since revision {revision}, or was never otherwise\n");
+        return format!("nothing was changed: it is so already, at revision {revision}\n");
     }
     let mut text = String::new();
     for change in changes {
