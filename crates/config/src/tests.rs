@@ -133,8 +133,8 @@ async fn a_change_is_remembered_and_what_is_so_already_is_none() {
     let line = &last.lines[0];
     assert_eq!((line.slot.to_string().as_str(), &line.new), ("compute.vcpu_ratio@cell", &None));
     assert_eq!(line.old, Some(Held { schema: 1, text: "8".into() }));
-    let told = proto::config::v1::Document::from(&cell.document());
-    assert_eq!(Document::from(told), cell.document());
+    let told = crate::wire::decode(&crate::wire::encode(&cell.document()));
+    assert_eq!(told, Ok(cell.document()));
 }
 
 #[tokio::test]

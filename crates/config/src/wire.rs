@@ -1,5 +1,7 @@
 //! The document between processes: the one place that knows both forms.
 
+use bytes::Bytes;
+use prost::{DecodeError, Message};
 use proto::config::v1 as wire;
 
 use crate::document::{Document, Held, Slot};
@@ -25,4 +27,17 @@ impl From<wire::Document> for Document {
         };
         Document { revision: told.revision, values: told.entries.into_iter().map(value).collect() }
     }
+}
+
+/// The document as bytes, for who passes it on without looking into it.
+pub fn encode(document: &Document) -> Bytes {
+    wire::Document::from(document).encode_to_vec().into()
+}
+
+/// The document that [`encode`] made into `bytes`.
+///
+/// # Errors
+/// If they are no document.
+pub fn decode(bytes: &[u8]) -> Result<Document, DecodeError> {
+    wire::Document::decode(bytes).map(Document::from)
 }
