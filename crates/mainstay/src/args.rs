@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use pki::Role;
+use proto::operator::v1 as wire;
 
-use crate::cli::Question;
+use crate::cli::{ConfigQuestion, Question};
 
 /// A cloud in one binary.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub enum Command {
     Keys(Keys),
     /// Whether everything that is limited is held by somebody, and nodes hold what the records say. Succeeds if so.
     Audit(Audit),
+    /// The configuration of the cell.
+    Config(Config),
     /// The path of a request through every process.
     Trace(Trace),
 }
@@ -283,6 +286,118 @@ impl From<KeysQuestion> for Question {
         match question {
             KeysQuestion::Rotate { void_tokens } => Question::RotateKeys { void_tokens },
         }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(subcommand)]
+    pub question: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// What is set, for one key or for all.
+    Get {
+        /// The key; without one, all for which something is set.
+        key: Option<String>,
+        /// Also keys for which nothing is set, with what holds for the cell.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Sets a key: for the whole cell, or for what is named. The most specific wins: node, role, zone, cell.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Takes back what is set for a key: for the whole cell, or for what is named.
+    Unset {
+        /// The key.
+        key: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Who changed what and when, the newest first.
+    History {
+        /// The key; without one, all.
+        key: Option<String>,
+    },
+    /// Sets everything as it was at a revision, in one step that can be rolled back itself.
+    Rollback {
+        /// The revision of a change, as `history` shows it, or any other of the store.
+        revision: u64,
+    },
+    /// What a key is, what is set for it, and what holds at a place.
+    Explain {
+        /// The key.
+        key: String,
+        /// For this node; its zone is known.
+        #[arg(long)]
+        node: Option<String>,
+        /// For a process of this role.
+        #[arg(long)]
+        role: Option<Role>,
+        /// For what is in this availability zone.
+        #[arg(long)]
+        zone: Option<String>,
+    },
+}
+
+/// Where a key is set: at most one of these; none: for the whole cell.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub struct Scope {
+    /// For what is in this availability zone.
+    #[arg(long)]
+    pub zone: Option<String>,
+    /// For the processes that play this role.
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// For this node.
+    #[arg(long)]
+    pub node: Option<String>,
+}
+
+impl From<Scope> for config::Scope {
+    fn from(scope: Scope) -> config::Scope {
+        let zone = scope.zone.map(config::Scope::Zone);
+        let role = scope.role.map(config::Scope::Role);
+        let node = scope.node.map(config::Scope::Node);
+        node.or(role).or(zone).unwrap_or(config::Scope::Cell)
+    }
+}
+
+impl From<ConfigCommand> for Question {
+    fn from(command: ConfigCommand) -> Question {
+        let at = |scope: Scope| config::Scope::from(scope).to_string();
+        Question::Config(match command {
+            ConfigCommand::Get { key, all } => {
+                ConfigQuestion::Get(wire::GetConfigRequest { key: key.unwrap_or_default(), all })
+            }
+            ConfigCommand::Set { key, value, scope } => {
+                ConfigQuestion::Set(wire::SetConfigRequest { key, scope: at(scope), value })
+            }
+            ConfigCommand::Unset { key, scope } => {
+                ConfigQuestion::Unset(wire::UnsetConfigRequest { key, scope: at(scope) })
+            }
+            ConfigCommand::History { key } => {
+                ConfigQuestion::History(wire::ConfigHistoryRequest { key: key.unwrap_or_default() })
+            }
+            ConfigCommand::Rollback { revision } => ConfigQuestion::Rollback(wire::RollbackConfigRequest { revision }),
+            ConfigCommand::Explain { key, node, role, zone } => ConfigQuestion::Explain(wire::ExplainConfigRequest {
+                key,
+                zone: zone.unwrap_or_default(),
+                role: role.map(|role| role.to_string()).unwrap_or_default(),
+                node: node.unwrap_or_default(),
+            }),
+        })
     }
 }
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::{Platform, Site};
+use config::{Place, Settings, Source, keys};
 use coordinator::{Coordinator, Options};
 use identity::{Identity, Passwords};
 use images::Images;
-use liveness::Instance;
 use liveness::core::Wanted;
+use liveness::{ConfigDocument, Instance};
 use names::Listing;
 use networks::Networks;
 use pki::Role;
@@ -33,17 +34,14 @@ use world::os::OsHost;
 
 use crate::args::{Serve, Watched};
 use crate::home::{Home, REGION};
+use crate::logs::Logs;
 use crate::membership::{self, Joining, Membership};
 use crate::observe::Observer;
 use crate::operator::{Operator, RELEASE};
 use crate::{metrics, otlp, renew};
 
-/// Works that one coordinator moves at the same time.
-const WORKS_MAX: usize = 1024;
 /// How long a process that leaves waits for the calls that it has in progress.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long an answer over DNS holds: things move, and are to be followed.
-const DNS_TTL: Duration = Duration::from_secs(1);
 /// Threads that hash passwords.
 const PASSWORD_THREADS: usize = 2;
 
@@ -59,11 +57,21 @@ pub struct Plan {
     /// Where names are answered over DNS.
     pub dns_listen: Vec<SocketAddr>,
     pub watched: Watched,
+    pub logs: Logs,
 }
 
 impl Plan {
     fn has(&self, role: Role) -> bool {
         self.roles.contains(&role) || self.roles.contains(&Role::Control)
+    }
+
+    /// Where this process is, for what is configured.
+    fn place(&self) -> Place {
+        Place {
+            zone: (!self.zone.is_empty()).then(|| self.zone.clone()),
+            roles: self.roles.iter().copied().chain(self.parts()).collect(),
+            node: None,
+        }
     }
 
     /// The roles that this process plays: one that has them all names them one by one.
@@ -123,7 +131,7 @@ impl Running {
 
 /// `mainstay serve`.
 pub fn run(args: &Serve) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
@@ -138,6 +146,7 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
             zone: args.zone.clone(),
             dns_listen: args.dns_listen.clone(),
             watched: args.watched.clone(),
+            logs,
         };
         let running = start(&world, plan).await?;
         println!("ready {}={}", running.rpc, running.rpc.endpoint);
@@ -156,6 +165,7 @@ struct Process {
     membership: Membership,
     view: Arc<View>,
     networks: Networks,
+    settings: Arc<Settings>,
 }
 
 impl Process {
@@ -195,12 +205,15 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let health = Health::new(world, RELEASE, plan.parts().map(|role| role.to_string()).collect());
     let metrics_at = metrics::serve(world, &metrics, plan.watched.metrics_listen).await?;
     health.metrics_at(metrics_at.to_string());
-    let instance = plan.has(Role::Liveness).then(|| start_instance(world, &plan, &own, &tls, &ring));
+    let settings = Settings::new(plan.place());
+    plan.logs.follow(world, &settings);
+    let instance = plan.has(Role::Liveness).then(|| start_instance(world, &plan, &own, &tls, &ring, &settings));
     let first = || {
         let routes = Routes::new(health.service()).add_service(telemetry::service::service(&ring));
         instance.iter().fold(routes, |routes, instance| routes.add_service(instance.service()))
     };
     let server = Server::starting(&ring, &metrics, rpc::Limits::default(), first());
+    bound_calls(world, &settings, &server);
     let listener = Listener::bind(plan.rpc_listen).await?;
     let address = listener.address();
     listener.serve(world, server.clone(), &credentials)?;
@@ -219,14 +232,15 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         tls: &tls,
         bootstrap: plan.bootstrap.clone(),
         watch: Wanted::All,
-        configured: Box::new(|_| {}),
+        settings: &settings,
     });
+    membership::stamp(&server, &settings);
     if instance.is_none() {
         membership.found().await?;
     }
 
     if plan.has(Role::Names) {
-        start_dns(world, &plan, &membership).await?;
+        start_dns(world, &plan, &membership, &settings).await?;
     }
 
     let holds_store = plan.has(Role::Store);
@@ -241,11 +255,15 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
         (Arc::new(store_remote::RemoteStore::new(peers, Target::any(Role::Store), &ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
+    settings.take(view.peek(config::source::document));
+    if holds_store {
+        publish(world, &view, instance.as_ref(), &membership);
+    }
     metrics::count_view(&metrics, &view);
     let shown = Arc::clone(&view);
     health.views_loaded(move || shown.revision().as_u64());
     let networks = Networks::new(world, Arc::clone(&view));
-    let process = Process { world: world.clone(), plan, ring, metrics, membership, view, networks };
+    let process = Process { world: world.clone(), plan, ring, metrics, membership, view, networks, settings };
 
     if holds_store {
         routes = routes.add_service(store_remote::service(&process.world, Arc::clone(&store)));
@@ -313,6 +331,7 @@ fn start_instance(
     own: &pki::Identity,
     tls: &Arc<TlsPeers>,
     ring: &Arc<Ring>,
+    settings: &Arc<Settings>,
 ) -> Arc<Instance> {
     let options = liveness::Options {
         own: own.clone(),
@@ -322,17 +341,56 @@ fn start_instance(
         ring: Arc::clone(ring),
         bootstrap: plan.bootstrap.clone(),
     };
-    Instance::start(world, options)
+    let instance = Instance::start(world, options);
+    let patient = Arc::clone(&instance);
+    settings.follow(world, move |settings| {
+        let grace = settings.get(&keys::LIVENESS_GRACE);
+        patient.set(liveness::core::Settings { grace, ..patient.settings() });
+    });
+    instance
 }
 
 /// Answers names over DNS, where that was asked for.
-async fn start_dns(world: &World, plan: &Plan, membership: &Membership) -> anyhow::Result<()> {
+async fn start_dns(
+    world: &World,
+    plan: &Plan,
+    membership: &Membership,
+    settings: &Arc<Settings>,
+) -> anyhow::Result<()> {
     for address in &plan.dns_listen {
         let listener = dns::Listener::bind(*address).await?;
         let directory = Arc::clone(&membership.directory);
-        listener.serve(world, &plan.home.cell.name, directory, || DNS_TTL).context("cannot answer names over DNS")?;
+        let settings = Arc::clone(settings);
+        let ttl = move || settings.get(&keys::DNS_TTL);
+        listener.serve(world, &plan.home.cell.name, directory, ttl).context("cannot answer names over DNS")?;
     }
     Ok(())
+}
+
+/// Hands everybody what is configured, from the process that holds the store.
+fn publish(world: &World, view: &Arc<View>, instance: Option<&Arc<Instance>>, membership: &Membership) {
+    let (instance, session, mut source) = (instance.cloned(), Arc::clone(&membership.session), Source::new(view));
+    world.spawn("configuration source", async move {
+        loop {
+            let document = source.next().await;
+            let told = ConfigDocument { revision: document.revision, document: config::wire::encode(&document) };
+            match &instance {
+                Some(instance) => instance.publish(told),
+                None => session.publish(told),
+            }
+        }
+    });
+}
+
+/// The calls that `server` takes on are as many as is configured.
+pub fn bound_calls(world: &World, settings: &Arc<Settings>, server: &Server) {
+    let calls = server.calls().clone();
+    settings.follow(world, move |settings| calls.resize(count(settings.get(&keys::CALLS_MAX))));
+}
+
+/// As many as can be counted here.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Renews this process's certificate while it runs.
@@ -369,7 +427,9 @@ fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Ro
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
         coordinator: process.plan.name.clone(),
+        settings: Arc::clone(&process.settings),
     };
+    servers::nodes::follow(&context);
     let told = ServersContext {
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
@@ -384,10 +444,13 @@ fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow:
         scheduler: Target::any(Role::Scheduler),
         picks: process.networks.picks().clone(),
     };
-    let options = Options { owner: process.plan.name.clone(), concurrent: WORKS_MAX };
+    let works_max = |settings: &Settings| count(settings.get(&keys::WORKS_MAX));
+    let options = Options { owner: process.plan.name.clone(), concurrent: works_max(&process.settings) };
     let workflows = workflow::all(&context);
-    let Process { view, ring, membership: Membership { peers, .. }, .. } = process;
+    let Process { view, ring, membership: Membership { peers, .. }, settings, .. } = process;
     let coordinator = Coordinator::start(view, ring, peers, workflows, options);
+    let works = coordinator.works().clone();
+    settings.follow(&process.world, move |settings| works.resize(works_max(settings)));
     servers::push::start(view, ring, peers, attendance);
     Ok(coordinator)
 }
@@ -397,7 +460,7 @@ async fn start_api(
     images: Arc<Images>,
     stop: Arc<tokio::sync::Notify>,
 ) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
-    let Process { world, plan, view, ring, membership, metrics, networks } = process;
+    let Process { world, plan, view, ring, membership, metrics, networks, settings } = process;
     let listen = plan.home.cell.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
@@ -405,7 +468,8 @@ async fn start_api(
     let address = listener.local_addr()?;
     let public_url = format!("https://{address}");
     let passwords = Passwords::start(PASSWORD_THREADS)?;
-    let identity = Identity::with(world, Arc::clone(view), passwords, &[servers::keypair::remove_of_user]);
+    let hanging_on_users = &[servers::keypair::remove_of_user as identity::HangingOnUser];
+    let identity = Identity::with(world, Arc::clone(view), passwords, hanging_on_users, settings);
     seed::seed(process, &identity, networks, &images, &public_url).await?;
 
     let platform = Platform {
@@ -439,7 +503,7 @@ async fn start_api(
     plan.home.note_routes(&table)?;
     let tls = public_tls(process, address)?;
     let (ended, api_ended) = tokio::sync::oneshot::channel();
-    let (serving, limits) = (world.clone(), limits());
+    let (serving, limits) = (world.clone(), limits(world, settings));
     world.spawn("public api", async move {
         api::serve(listener, tls, router, serving, limits, async move { stop.notified().await }).await;
         let _nobody_waits = ended.send(());
@@ -459,11 +523,14 @@ fn public_tls(process: &Process, address: SocketAddr) -> anyhow::Result<tokio_ru
 }
 
 /// What clients of the public API may hold: never so many connections that nothing is left to open files with.
-fn limits() -> api::serve::Limits {
+fn limits(world: &World, settings: &Arc<Settings>) -> api::serve::Limits {
     let limits = api::serve::Limits::default();
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
-    api::serve::Limits { connections: limits.connections.min(half), ..limits }
+    let connections = limits.connections.clone();
+    settings.follow(world, move |settings| {
+        connections.resize(count(settings.get(&keys::API_CONNECTIONS_MAX).min(files / 2)));
+    });
+    limits
 }
 
 /// The names and addresses under which clients may reach the public API.

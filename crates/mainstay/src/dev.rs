@@ -27,7 +27,7 @@ const FIRST_NODES_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the cell until SIGTERM or SIGINT.
 pub fn run(args: &Dev) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
@@ -48,6 +48,7 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             zone: String::new(),
             dns_listen: args.dns_listen.clone(),
             watched: args.watched.clone(),
+            logs,
         };
         let running = control::start(&world, plan).await?;
         start_agents(&world, &home, &running.rpc, args);

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Node(node) => cli::run(&node.ask, cli::Question::Nodes),
         Command::Audit(audit) => return exit(cli::audit(&audit)),
         Command::Keys(keys) => cli::run(&keys.ask, keys.question.into()),
+        Command::Config(config) => cli::run(&config.ask, config.question.into()),
         Command::Trace(trace) => cli::run(&trace.ask, cli::Question::Trace(trace.subject)),
     };
     exit(ended.map(|()| true))

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use config::Settings;
+use http::{HeaderName, HeaderValue};
 use liveness::core::Wanted;
 use liveness::{ConfigDocument, Offer, Session};
 use names::{Balanced, Directory, Here, Listing, Speaks, Status};
 use pki::{Identity, Role};
 use rpc::tls::{TcpProber, TlsPeers};
-use rpc::{Peers, Target};
+use rpc::{Peers, Seen, Server, Target};
 use telemetry::Ring;
 use world::World;
 
@@ -43,7 +45,8 @@ pub struct Joining<'a> {
     pub bootstrap: Vec<Target>,
     /// Whose names it wants to know.
     pub watch: Wanted,
-    pub configured: Box<dyn Fn(ConfigDocument) + Send + Sync>,
+    /// What it runs, and what comes over the session is handed to.
+    pub settings: &'a Arc<Settings>,
 }
 
 /// What a process has joined.
@@ -58,7 +61,7 @@ pub struct Membership {
 
 /// Begins to attend. The process does not take calls of others yet.
 pub fn join(joining: Joining<'_>) -> Membership {
-    let Joining { world, ring, own, roles, address, zone, machine, tls, bootstrap, watch, configured } = joining;
+    let Joining { world, ring, own, roles, address, zone, machine, tls, bootstrap, watch, settings } = joining;
     let local = roles.contains(&Role::Liveness);
     let listing = Listing {
         who: own.clone(),
@@ -74,6 +77,11 @@ pub fn join(joining: Joining<'_>) -> Membership {
         config: 0,
         status: Status::Alive,
     };
+    let handed = Arc::clone(settings);
+    let configured = move |told: ConfigDocument| match config::wire::decode(&told.document) {
+        Ok(document) => drop(handed.take(document)),
+        Err(error) => tracing::error!(%error, revision = told.revision, "the configuration cannot be read"),
+    };
     let session = Session::start(
         world,
         Offer {
@@ -84,13 +92,63 @@ pub fn join(joining: Joining<'_>) -> Membership {
             peers: Arc::clone(tls) as Arc<dyn Peers>,
             prober: Arc::new(TcpProber::new(world)),
             ring: Arc::clone(ring),
-            configured,
+            configured: Box::new(configured),
         },
     );
     let directory = Arc::clone(session.directory());
     let here = Here { who: own.clone(), roles, zone };
-    let peers: Arc<dyn Peers> = Balanced::new(Arc::clone(tls) as Arc<dyn Peers>, &directory, here);
+    let balanced: Arc<dyn Peers> = Balanced::new(Arc::clone(tls) as Arc<dyn Peers>, &directory, here);
+    let peers: Arc<dyn Peers> = Seen::new(balanced, see(settings));
+    keep_up(world, &session, settings);
     Membership { own, session, directory, peers }
+}
+
+/// Every answer says which configuration its sender runs.
+const CONFIG: HeaderName = HeaderName::from_static("mainstay-config");
+/// Who knows that it is behind asks for the newest after so long: mostly it is on its way.
+const BEHIND_FOR: Duration = Duration::from_secs(1);
+
+/// From now on every answer of `server` says what this process runs.
+pub fn stamp(server: &Server, settings: &Arc<Settings>) {
+    let settings = Arc::clone(settings);
+    server.stamp(move |headers| {
+        headers.insert(CONFIG, HeaderValue::from(settings.revision()));
+    });
+}
+
+/// Learns from answers that this process is behind.
+fn see(settings: &Arc<Settings>) -> rpc::See {
+    let settings = Arc::clone(settings);
+    Arc::new(move |headers| {
+        let told = headers.get(CONFIG).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        if let Some(revision) = told {
+            settings.behind(revision);
+        }
+    })
+}
+
+/// Tells what this process runs, and asks again when something newer is known to exist and does not come.
+fn keep_up(world: &World, session: &Arc<Session>, settings: &Arc<Settings>) {
+    let telling = Arc::clone(session);
+    settings.follow(world, move |settings| {
+        let revision = settings.revision();
+        telling.tell(|listing| listing.config = revision);
+    });
+    let (own, session, settings) = (world.clone(), Arc::clone(session), Arc::clone(settings));
+    world.spawn("configuration", async move {
+        loop {
+            let wanted = settings.wanted().await;
+            own.sleep(BEHIND_FOR).await;
+            if settings.revision() < wanted {
+                tracing::info!(
+                    runs = settings.revision(),
+                    wanted,
+                    "the configuration is behind; it is asked for again"
+                );
+                session.renew();
+            }
+        }
+    });
 }
 
 impl Membership {

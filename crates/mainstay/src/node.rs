@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use agent::{Journal, Node};
 use anyhow::{Context, bail};
+use config::{Place, Settings};
 use driver::Driver;
 use driver_fake::FakeMachine;
 use driver_qemu::{Networking, QemuDriver, Share, Tools};
@@ -27,9 +28,10 @@ use world::os::OsHost;
 
 use crate::args::{Agent, DriverKind, Part};
 use crate::home::{Home, make_dir};
+use crate::logs::Logs;
 use crate::membership::{self, Joining, Membership};
 use crate::operator::RELEASE;
-use crate::{beside, metrics, otlp, renew};
+use crate::{beside, control, metrics, otlp, renew};
 
 /// How long to wait for an agent process of the same nodes to end.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -37,7 +39,7 @@ const PREDECESSOR_PAUSE: Duration = Duration::from_millis(20);
 
 /// `mainstay agent`.
 pub fn run(args: &Agent) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let home = Home::open(&args.home)?;
     let dir = home.path("agents").join(args.nodes.first().context("no node is named")?);
     make_dir(&dir)?;
@@ -46,7 +48,7 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
         beside::settle(&home, &dir)?;
-        let Running { journal, outbox, members } = start(&world, &home, args, &dir).await?;
+        let Running { journal, outbox, members } = start(&world, &home, args, &dir, logs).await?;
         println!("ready {} nodes", args.nodes.len());
         let input = async {
             if args.until_input_ends {
@@ -105,6 +107,7 @@ struct Process<'a> {
     ring: Arc<Ring>,
     metrics: Metrics,
     health: Health,
+    settings: Arc<Settings>,
     bootstrap: Vec<Target>,
 }
 
@@ -115,7 +118,7 @@ struct Running {
     members: Vec<Membership>,
 }
 
-async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<Running> {
+async fn start(world: &World, home: &Home, args: &Agent, dir: &Path, logs: Logs) -> anyhow::Result<Running> {
     let boot_id = std::fs::read_to_string(&args.boot_id_file)
         .with_context(|| format!("cannot read which boot this is from {}", args.boot_id_file.display()))?;
     let boot = Boot { id: boot_id.trim().to_owned(), resumes: args.resume_guests_after_boot };
@@ -135,8 +138,12 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
     ring.measure(&metrics);
     let outbox = otlp::start(world, &metrics, &args.watched)?;
     outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
+    // Of several nodes in one process none is the one that it serves.
+    let node = if args.nodes.len() == 1 { args.nodes.first().cloned() } else { None };
+    let settings = Settings::new(Place { zone: None, roles: [Role::Agent].into(), node });
+    logs.follow(world, &settings);
     let bootstrap = membership::bootstrap(home, &args.found.bootstrap)?;
-    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health, bootstrap };
+    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health, settings, bootstrap };
     let mut members = Vec::new();
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
@@ -172,7 +179,7 @@ async fn start_node(
     driver: Arc<dyn Driver>,
     listen: SocketAddr,
 ) -> anyhow::Result<Membership> {
-    let Process { world, home, args, dir, boot, journal, metrics, health, .. } = process;
+    let Process { world, home, args, dir, boot, journal, metrics, health, settings, .. } = process;
     let credentials = home.credentials(world, Role::Agent, name)?;
     renew::keep_agent_fresh(world, home, name, &credentials);
     let identity = home.identity(Role::Agent, name);
@@ -192,7 +199,7 @@ async fn start_node(
         tls: &tls,
         bootstrap: process.bootstrap.clone(),
         watch: Wanted::Roles([Role::Coordinator, Role::Api].into()),
-        configured: Box::new(|_| {}),
+        settings,
     });
     let node = Node::start(
         world,
@@ -216,6 +223,8 @@ async fn start_node(
         .add_service(telemetry::service::service(&ring))
         .add_service(health.service());
     let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
+    control::bound_calls(world, settings, &server);
+    membership::stamp(&server, settings);
     listener.serve(world, server, &credentials)?;
     membership.serving([]);
     Ok(membership)

@@ -1,6 +1,7 @@
-//! What operators ask a cell: status, works, nodes, traces, audits. Served by coordinators.
+//! What operators ask a cell: status, works, nodes, traces, audits, configuration. Served by coordinators.
 
 mod audit;
+mod config;
 mod nodes;
 mod status;
 mod trace;
@@ -160,6 +161,51 @@ impl OperatorService for Operator {
 
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
         audit::hold(&self.0).await.map(Response::new)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<wire::GetConfigRequest>,
+    ) -> Result<Response<wire::GetConfigResponse>, Status> {
+        config::get(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<wire::SetConfigRequest>,
+    ) -> Result<Response<wire::SetConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::set(&self.0, &who, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn unset_config(
+        &self,
+        request: Request<wire::UnsetConfigRequest>,
+    ) -> Result<Response<wire::UnsetConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::unset(&self.0, &who, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn config_history(
+        &self,
+        request: Request<wire::ConfigHistoryRequest>,
+    ) -> Result<Response<wire::ConfigHistoryResponse>, Status> {
+        config::history(&self.0, &request.into_inner().key).await.map(Response::new)
+    }
+
+    async fn rollback_config(
+        &self,
+        request: Request<wire::RollbackConfigRequest>,
+    ) -> Result<Response<wire::RollbackConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::roll_back(&self.0, &who, request.into_inner().revision).await.map(Response::new)
+    }
+
+    async fn explain_config(
+        &self,
+        request: Request<wire::ExplainConfigRequest>,
+    ) -> Result<Response<wire::ExplainConfigResponse>, Status> {
+        config::explain(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
     async fn get_trace(

@@ -157,6 +157,7 @@ impl This {
                 view: Arc::clone(&view),
                 attendance: Arc::clone(&attendance),
                 coordinator: name.clone(),
+                settings: config::Settings::defaults(),
             };
             routes = routes.add_service(servers::nodes::service(&nodes));
         }

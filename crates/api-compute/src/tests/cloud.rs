@@ -180,7 +180,13 @@ impl Cloud {
         let server = rpc::Server::new(&ring, &Metrics::default(), rpc::Limits::default(), services);
         let wire = server.local(pki::Identity { cell: "cell".into(), role: Role::Api, name: "test".into() });
         let passwords = Passwords::start(1).unwrap();
-        let identity = Identity::with(&world, Arc::clone(&view), passwords, &[::servers::keypair::remove_of_user]);
+        let identity = Identity::with(
+            &world,
+            Arc::clone(&view),
+            passwords,
+            &[::servers::keypair::remove_of_user],
+            &config::Settings::defaults(),
+        );
         let compute = Arc::new(Compute {
             servers: Servers::new(&view, &(Arc::new(|| vec!["main".to_owned()]) as servers::Owners)),
             images: Images::open(&world, Arc::clone(&view), &dir.join("images"), Limits::default()).await.unwrap(),
