@@ -77,8 +77,8 @@ pub struct Session {
     tell: Notify,
     /// What others wait for has changed.
     changed: Notify,
-    /// The process leaves.
-    left: Notify,
+    /// The process leaves, or wants to be told everything again.
+    interrupted: Notify,
 }
 
 struct Inside {
@@ -96,6 +96,9 @@ struct Inside {
     /// When it is resumed after a break: within this.
     spread: Duration,
     config: u64,
+    /// What this process tells all others of the configuration, and whether the present instance has it.
+    publish: Option<ConfigDocument>,
+    published: bool,
     named: bool,
     leaving: bool,
     said: BTreeMap<String, String>,
@@ -125,6 +128,8 @@ impl Session {
             with: None,
             spread: SPREAD_LEAST,
             config: 0,
+            publish: None,
+            published: false,
             named: offer.watch.is_none(),
             leaving: false,
             said: BTreeMap::new(),
@@ -136,7 +141,7 @@ impl Session {
             inside: Mutex::new(inside),
             tell: Notify::new(),
             changed: Notify::new(),
-            left: Notify::new(),
+            interrupted: Notify::new(),
         });
         world.spawn("liveness session", Arc::clone(&session).attend());
         world.spawn("liveness tell", Arc::clone(&session).telling());
@@ -203,11 +208,13 @@ impl Session {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let inside = self.inside.lock();
-            if inside.told >= inside.change {
+            let all = {
+                let inside = self.inside.lock();
+                inside.told >= inside.change
+            };
+            if all {
                 return;
             }
-            drop(inside);
             changed.await;
         }
     }
@@ -225,7 +232,21 @@ impl Session {
             // Who cannot say it is seen to be gone.
             let _said_or_not = client.leave(wire::LeaveRequest { secret: secret.to_vec().into() }).await;
         }
-        self.left.notify_waiters();
+        self.interrupted.notify_waiters();
+    }
+
+    /// Resumes the session, so that whatever this process has missed is told again.
+    pub fn renew(&self) {
+        self.interrupted.notify_waiters();
+    }
+
+    /// From now on every instance with which the session stands is told this configuration.
+    pub fn publish(&self, config: ConfigDocument) {
+        let mut inside = self.inside.lock();
+        inside.publish = Some(config);
+        inside.published = false;
+        drop(inside);
+        self.tell.notify_one();
     }
 
     /// Instances in the order in which they are tried: the one within this process, those that are known, and then
@@ -327,13 +348,13 @@ impl Session {
         let mut stood = false;
         let why = |stood, said: String| if stood { End::Stood(said) } else { End::Never(said) };
         loop {
-            let left = std::pin::pin!(self.left.notified());
+            let interrupted = std::pin::pin!(self.interrupted.notified());
             let message = std::pin::pin!(stream.message());
-            let said = match select(message, left).await {
+            let said = match select(message, interrupted).await {
                 Either::Left((Ok(Some(message)), _)) => message.said,
                 Either::Left((Ok(None), _)) => return why(stood, "the instance ended the session".into()),
                 Either::Left((Err(status), _)) => return why(stood, rpc::Error::from(status).reason),
-                Either::Right(((), _)) => return why(stood, "this process leaves".into()),
+                Either::Right(((), _)) => return why(stood, "this process leaves, or asks again".into()),
             };
             match said {
                 Some(Said::Welcome(welcome)) => {
@@ -361,6 +382,7 @@ impl Session {
         inside.session = welcome.session;
         inside.spread = Duration::from_micros(welcome.spread_us).max(SPREAD_LEAST);
         inside.with = Some(target.clone());
+        inside.published = false;
         inside.told = inside.told.max(carried);
         inside.said.clear();
         drop(inside);
@@ -413,6 +435,7 @@ impl Session {
     async fn telling(self: Arc<Self>) {
         loop {
             self.tell.notified().await;
+            self.publish_now().await;
             while let Some((with, request)) = self.next_to_tell() {
                 let change = request.facts.as_ref().map(|_| request.change);
                 let cx = Cx::root(&self.offer.ring, None, self.world.now() + ANSWER_WAIT_MAX);
@@ -427,6 +450,27 @@ impl Session {
                     // The facts go along when the session is resumed; an answer is worth nothing then.
                     Err(_) => self.world.sleep(PAUSE_FIRST).await,
                 }
+            }
+        }
+    }
+
+    async fn publish_now(&self) {
+        loop {
+            let (with, config) = {
+                let inside = self.inside.lock();
+                let due = inside.publish.clone().filter(|_| !inside.published);
+                let (Some(with), Some(config)) = (inside.with.clone(), due) else { return };
+                (with, config)
+            };
+            let cx = Cx::root(&self.offer.ring, None, self.world.now() + ANSWER_WAIT_MAX);
+            let mut client = LivenessServiceClient::new(self.offer.peers.channel(&with, &cx));
+            let told = wire::Config { revision: config.revision, document: config.document.clone() };
+            let done = client.publish(wire::PublishRequest { config: Some(told) }).await.is_ok();
+            if done {
+                let mut inside = self.inside.lock();
+                inside.published = inside.with.as_ref() == Some(&with) && inside.publish.as_ref() == Some(&config);
+            } else {
+                self.world.sleep(PAUSE_FIRST).await;
             }
         }
     }

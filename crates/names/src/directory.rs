@@ -46,12 +46,37 @@ pub struct Directory {
     changed: Notify,
 }
 
+/// Who: the role and the name of a certificate.
+type Key = (Role, String);
+
 #[derive(Default)]
 struct Inside {
     version: Version,
-    listings: BTreeMap<(Role, String), Arc<Listing>>,
+    listings: BTreeMap<Key, Arc<Listing>>,
+    /// The same by what they play: whoever looks for one of a few need not pass by ten thousand agents.
+    players: BTreeMap<Role, BTreeMap<Key, Arc<Listing>>>,
     /// Changes so far, for those who wait.
     changes: u64,
+}
+
+impl Inside {
+    fn put(&mut self, listing: Arc<Listing>) {
+        let key = (listing.who.role, listing.who.name.clone());
+        self.forget(&key);
+        for role in &listing.roles {
+            self.players.entry(*role).or_default().insert(key.clone(), Arc::clone(&listing));
+        }
+        self.listings.insert(key, listing);
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(before) = self.listings.remove(key) else { return };
+        for role in &before.roles {
+            if let Some(players) = self.players.get_mut(role) {
+                players.remove(key);
+            }
+        }
+    }
 }
 
 impl Directory {
@@ -69,7 +94,9 @@ impl Directory {
     pub fn replace(&self, version: Version, listings: impl IntoIterator<Item = Arc<Listing>>) {
         let mut inside = self.inside.lock();
         inside.version = version;
-        inside.listings = listings.into_iter().map(|one| ((one.who.role, one.who.name.clone()), one)).collect();
+        inside.listings.clear();
+        inside.players.clear();
+        listings.into_iter().for_each(|one| inside.put(one));
         inside.changes += 1;
         drop(inside);
         self.changed.notify_waiters();
@@ -92,12 +119,8 @@ impl Directory {
         }
         for change in changes {
             match change {
-                Change::Put(listing) => {
-                    inside.listings.insert((listing.who.role, listing.who.name.clone()), listing);
-                }
-                Change::Forget(role, name) => {
-                    inside.listings.remove(&(role, name));
-                }
+                Change::Put(listing) => inside.put(listing),
+                Change::Forget(role, name) => inside.forget(&(role, name)),
             }
         }
         inside.version = told;
@@ -119,7 +142,12 @@ impl Directory {
 
     /// Every process that plays `role`, whatever its status.
     pub fn of(&self, role: Role) -> Vec<Arc<Listing>> {
-        self.inside.lock().listings.values().filter(|listing| listing.roles.contains(&role)).cloned().collect()
+        self.inside.lock().players.get(&role).map(|players| players.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// How many changes there have been.
+    pub fn changes(&self) -> u64 {
+        self.inside.lock().changes
     }
 
     /// Waits until there have been more than `seen` changes, and returns how many there were.

@@ -60,6 +60,12 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.operator.v1.OperatorService/ListNodes", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/GetTrace", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/Audit", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/GetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/SetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/UnsetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/ConfigHistory", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/RollbackConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/ExplainConfig", &[Role::Operator]),
 ];
 
 /// Whether `role` may call `method`.

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use config::Permits;
 use http::{HeaderMap, Request, Response};
 use pki::Identity;
 use telemetry::metrics::{Counter, Gauge, Histogram, Metrics};
 use telemetry::{Cx, Ring};
-use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -18,10 +18,12 @@ use world::BoxFuture;
 
 use crate::channel::Wire;
 use crate::error::{Error, Verdict, elsewhere};
-use crate::held::hold_until_end;
-use crate::leaving::Leaving;
+use crate::held::{end_with, hold_until_end};
+use crate::leaving::{Leaving, Stage};
 use crate::{authz, headers};
 
+/// How long connections may take to end when everything on them has been answered.
+const HANG_UP_MAX: Duration = Duration::from_secs(2);
 /// The deadline of a call that names none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,7 @@ pub struct Server {
     /// Everything, once it has started.
     routes: Arc<OnceLock<Routes>>,
     ring: Arc<Ring>,
-    permits: Arc<Semaphore>,
+    permits: Permits,
     metrics: Arc<Measures>,
     leaving: Leaving,
     stamp: Arc<OnceLock<Stamp>>,
@@ -87,7 +89,7 @@ impl Server {
 
     /// A server of a process that is starting: it answers what `first` has, and refuses the rest for now.
     pub fn starting(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, first: Routes) -> Server {
-        let permits = Arc::new(Semaphore::new(limits.calls));
+        let permits = Permits::new(limits.calls);
         let metrics = Arc::new(Measures::new(metrics));
         Server {
             first,
@@ -111,18 +113,26 @@ impl Server {
     ///
     /// Tell the others first that this process does not serve any more, and wait until they have heard it.
     pub fn leave(&self) {
-        self.leaving.leave();
+        self.leaving.go_to(Stage::Left);
     }
 
-    /// Completes when no call is under way, its answer's body included. Those whose answers never end, such as watches,
-    /// do not count.
+    /// Completes when a process that has left may end: every call that was under way has been answered to its last byte.
+    /// Nothing is listened to any more then, and answers that never end by themselves, such as watches, have been ended.
     pub async fn drained(&self) {
-        self.leaving.drained().await;
+        self.leaving.calls().none().await;
+        self.leaving.go_to(Stage::Closed);
+        // An answer has left this process when its connection has ended. Who does not hang up is not waited for.
+        let _all_or_most = self.ring.world().timeout(HANG_UP_MAX, self.leaving.connections().none()).await;
     }
 
     /// What a listener asks about leaving.
     pub(crate) fn leaving(&self) -> &Leaving {
         &self.leaving
+    }
+
+    /// The bound on calls in progress, which may be moved at any time.
+    pub fn calls(&self) -> &Permits {
+        &self.permits
     }
 
     /// The process has started: from now on `routes` are served, which have what was served before as well.
@@ -165,12 +175,12 @@ impl Server {
             self.metrics.refused.count(&["not allowed"]);
             return refusal.into_http();
         }
-        let under_way = (!authz::is_endless(&method)).then(|| self.leaving.begin());
+        let under_way = (!authz::is_endless(&method)).then(|| self.leaving.calls().begin());
         if self.leaving.has_left() && request.extensions().get::<Inside>().is_none() && !is_early(&method) {
             self.metrics.refused.count(&["leaving"]);
             return elsewhere("leaving", "this process is leaving").into_http();
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Some(permit) = self.permits.try_acquire() else {
             self.metrics.refused.count(&["too many calls"]);
             return Status::from(Error::not_now("this process has as many calls in progress as it takes")).into_http();
         };
@@ -196,7 +206,14 @@ impl Server {
         drop((permit, open));
         match under_way {
             Some(under_way) => response.map(|body| hold_until_end(body, under_way)),
-            None => response,
+            None => {
+                let closed = self.leaving.clone().reached(Stage::Closed);
+                let end = Box::pin(async move {
+                    closed.await;
+                    elsewhere("leaving", "this process has left")
+                });
+                response.map(|body| end_with(body, end))
+            }
         }
     }
 
@@ -210,7 +227,11 @@ impl Server {
 }
 
 /// Services that a process has also while it starts and while it leaves.
-const EARLY: [&str; 2] = ["/mainstay.health.v1.HealthService/", "/mainstay.telemetry.v1.TelemetryService/"];
+const EARLY: [&str; 3] = [
+    "/mainstay.health.v1.HealthService/",
+    "/mainstay.telemetry.v1.TelemetryService/",
+    "/mainstay.liveness.v1.LivenessService/",
+];
 
 fn is_early(method: &str) -> bool {
     EARLY.iter().any(|service| method.starts_with(service))

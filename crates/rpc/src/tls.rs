@@ -32,6 +32,9 @@ pub use server::{ListenError, Listener};
 /// How long calls may go on after the certificate of the connection's other end has ended.
 const PAST_END_MAX: Duration = Duration::from_secs(5);
 
+/// Calls in progress that a connection takes.
+const STREAMS_MAX: usize = 1024;
+
 /// Keys or certificates of this process cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

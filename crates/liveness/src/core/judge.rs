@@ -64,6 +64,16 @@ impl Core {
     /// The host of `who`, whose stream stands since `turn`, was heard so long ago; nothing, where it cannot be absent.
     pub fn heard(&mut self, now: Now, who: &Who, turn: u64, ago: Option<Duration>) {
         let Some(record) = self.records.get(who).filter(|record| record.turn == turn) else { return };
+        if ago.is_none() && record.phase == Phase::Standing {
+            // Nothing but its silence is to be looked for.
+            let quiet = now.mono.since(record.told);
+            let next = match record.asked {
+                Some(_) => self.settings.answer_within,
+                None => self.settings.ask_every.saturating_sub(quiet).max(self.settings.answer_within),
+            };
+            self.wake(now, who, next);
+            return;
+        }
         let ago = ago.unwrap_or_default();
         let fresh = ago < self.settings.doubt_after;
         match &record.phase {

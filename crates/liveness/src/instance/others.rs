@@ -23,6 +23,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked at whether the host of another instance is heard.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked at whether another instance has called by now.
+const LOOK_FOR_LINK_EVERY: Duration = Duration::from_secs(60);
 /// One that was not heard for so long is taken for gone.
 const DEAF_AFTER: Duration = Duration::from_millis(1500);
 
@@ -130,11 +132,15 @@ impl Instance {
     async fn unheard(&self, name: Option<String>) {
         let Some(name) = name else { return std::future::pending().await };
         loop {
-            self.world.sleep(WATCH_EVERY).await;
             let link = self.inside.lock().incoming.get(&name).cloned();
-            if link.and_then(|link| link.heard()).is_some_and(|ago| ago > DEAF_AFTER) {
+            let Some(ago) = link.and_then(|link| link.heard()) else {
+                self.world.sleep(LOOK_FOR_LINK_EVERY).await;
+                continue;
+            };
+            if ago > DEAF_AFTER {
                 return;
             }
+            self.world.sleep(WATCH_EVERY).await;
         }
     }
 }

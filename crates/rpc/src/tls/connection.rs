@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Status;
@@ -20,15 +20,18 @@ use tonic::body::Body;
 use world::{BoxFuture, Wall, World};
 
 use super::socket::tune_made;
-use super::{PAST_END_MAX, clock};
+use super::{PAST_END_MAX, STREAMS_MAX, clock};
 use crate::channel::Wire;
 use crate::error::elsewhere;
+use crate::held::hold_until_end;
 
 /// Connecting, handshake included, takes no longer.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Without probes a peer whose host lives and that does not answer would never be noticed.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
+/// Calls in progress on one connection; somewhat fewer than it takes, because calls that were given up count for a while.
+const CALLS_MAX: usize = STREAMS_MAX - 24;
 /// A request that a closing connection gave back is sent on a new one. So many in a row are a defect of the other end.
 const CONNECTIONS_MAX: usize = 3;
 
@@ -52,12 +55,20 @@ enum State {
     Idle,
     /// All who need it wait for the same attempt, and hear how it ended.
     Making(watch::Receiver<Option<Attempt>>),
-    Made(Sender),
+    Made(Made),
 }
 
-type Sender = SendRequest<Body>;
+/// A connection.
+#[derive(Clone)]
+struct Made {
+    sender: SendRequest<Body>,
+    /// Each call takes one until it has ended. HTTP/2 would make one more call wait as well, but when the connection closes
+    /// meanwhile, nobody can tell any more whether it was sent.
+    places: Arc<Semaphore>,
+}
+
 /// A connection, or why there is none.
-type Attempt = Result<Sender, Arc<str>>;
+type Attempt = Result<Made, Arc<str>>;
 
 impl Connection {
     /// A wire on the way `way`, not connected yet.
@@ -70,7 +81,7 @@ impl Connection {
         match &*self.0.state.lock() {
             State::Idle => false,
             State::Making(_) => true,
-            State::Made(sender) => !sender.is_closed(),
+            State::Made(made) => !made.sender.is_closed(),
         }
     }
 }
@@ -78,7 +89,7 @@ impl Connection {
 impl Wire for Connection {
     fn ready(&self) -> BoxFuture<'static, Result<(), Status>> {
         let inner = Arc::clone(&self.0);
-        Box::pin(async move { inner.sender().await.map(drop) })
+        Box::pin(async move { inner.made().await.map(drop) })
     }
 
     fn send(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
@@ -86,11 +97,16 @@ impl Wire for Connection {
         Box::pin(async move {
             inner.address(&mut request)?;
             for _ in 0..CONNECTIONS_MAX {
-                let mut sender = inner.sender().await?;
+                let Made { mut sender, places } = inner.made().await?;
+                // Closed as soon as anybody finds that the connection is.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { continue };
                 let mut failed = match sender.try_send_request(request).await {
-                    Ok(response) => return Ok(response.map(Body::new)),
+                    Ok(response) => return Ok(response.map(|body| hold_until_end(Body::new(body), place))),
                     Err(failed) => failed,
                 };
+                if sender.is_closed() {
+                    places.close();
+                }
                 match failed.take_message() {
                     // The connection was closing, and nothing of the request has left.
                     Some(back) => request = back,
@@ -113,9 +129,9 @@ impl Inner {
         Ok(())
     }
 
-    async fn sender(self: &Arc<Self>) -> Result<Sender, Status> {
+    async fn made(self: &Arc<Self>) -> Result<Made, Status> {
         let mut attempt = match &mut *self.state.lock() {
-            State::Made(sender) if !sender.is_closed() => return Ok(sender.clone()),
+            State::Made(made) if !made.sender.is_closed() => return Ok(made.clone()),
             State::Making(attempt) => attempt.clone(),
             state @ (State::Idle | State::Made(_)) => {
                 let (tell, attempt) = watch::channel(None);
@@ -127,7 +143,7 @@ impl Inner {
         };
         let ended = attempt.wait_for(Option::is_some).await.map(|ended| ended.clone());
         match ended.ok().flatten() {
-            Some(Ok(sender)) => Ok(sender),
+            Some(Ok(made)) => Ok(made),
             Some(Err(why)) => Err(elsewhere("unsent", why)),
             None => Err(elsewhere("unsent", "this process ends")),
         }
@@ -141,7 +157,7 @@ impl Inner {
         let _nobody_waits = tell.send(Some(made));
     }
 
-    async fn connect(self: &Arc<Self>) -> Result<Sender, String> {
+    async fn connect(self: &Arc<Self>) -> Result<Made, String> {
         let text = |error: std::io::Error| error.to_string();
         let socket = TcpStream::connect(self.way.authority.as_str()).await.map_err(text)?;
         tune_made(&socket).map_err(text)?;
@@ -151,7 +167,8 @@ impl Inner {
         http.timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_WAIT)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            .initial_max_send_streams(STREAMS_MAX);
         let (sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(|error| chain(&error))?;
         let (world, owner) = (self.world.clone(), Arc::downgrade(self));
         self.world.spawn("rpc client", async move {
@@ -162,7 +179,7 @@ impl Inner {
                 let _ended_or_cut = world.timeout(PAST_END_MAX, connection).await;
             }
         });
-        Ok(sender)
+        Ok(Made { sender, places: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
 }
 

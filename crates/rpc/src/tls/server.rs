@@ -16,7 +16,8 @@ use tonic::body::Body;
 use world::{Wall, World};
 
 use super::socket::Accepted;
-use super::{Credentials, PAST_END_MAX, TlsError, clock};
+use super::{Credentials, PAST_END_MAX, STREAMS_MAX, TlsError, clock};
+use crate::leaving::Stage;
 use crate::link::Link;
 use crate::server::{Peer, Server};
 
@@ -27,8 +28,6 @@ const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a quiet connection is probed, and how long the answer may take.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(5);
-/// Calls in progress on one connection.
-const STREAMS_MAX: u32 = 1024;
 /// Wait before the next accept when the last one failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -68,7 +67,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves `server` until the process ends.
+    /// Serves `server` until the process ends, or has left and is drained.
     pub fn serve(self, world: &World, server: Server, credentials: &Credentials) -> Result<(), ListenError> {
         let acceptor = TlsAcceptor::from(Arc::new(credentials.server_config()?));
         let accepting = world.clone();
@@ -81,7 +80,13 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-        let (socket, from) = match listener.accept().await {
+        let closed = pin!(server.leaving().clone().reached(Stage::Closed));
+        let accepted = match select(pin!(listener.accept()), closed).await {
+            Either::Left((accepted, _)) => accepted,
+            Either::Right(((), _)) => return,
+        };
+        let connected = server.leaving().connections().begin();
+        let (socket, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: what is open must end before more can begin.
@@ -99,6 +104,7 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
                 Ok(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
                 Err(_) => tracing::info!(%from, "a peer did not finish its handshake in time"),
             }
+            drop(connected);
         });
     }
 }
@@ -113,7 +119,7 @@ struct Opened {
 }
 
 async fn open(world: &World, acceptor: &TlsAcceptor, socket: TcpStream) -> Result<Opened, String> {
-    let socket = Accepted::new(socket).map_err(|error| error.to_string())?;
+    let socket = Accepted::new(world, socket).map_err(|error| error.to_string())?;
     let link = socket.link();
     let stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
@@ -132,9 +138,8 @@ async fn open(world: &World, acceptor: &TlsAcceptor, socket: TcpStream) -> Resul
 async fn serve(world: &World, server: Server, opened: Opened) {
     let Opened { stream, peer, end, link } = opened;
     // Who connects to a process that has left is told so, call by call: an end without a word would look like a death.
-    let has_left = server.leaving().has_left();
-    let left = server.leaving().clone();
-    let leaving = pin!(async move { if has_left { std::future::pending().await } else { left.left().await } });
+    let stage = if server.leaving().has_left() { Stage::Closed } else { Stage::Left };
+    let leaving = pin!(server.leaving().clone().reached(stage));
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(link.clone());
@@ -145,7 +150,7 @@ async fn serve(world: &World, server: Server, opened: Opened) {
     http.timer(TokioTimer::new())
         .keep_alive_interval(Some(KEEPALIVE_EVERY))
         .keep_alive_timeout(KEEPALIVE_WAIT)
-        .max_concurrent_streams(STREAMS_MAX);
+        .max_concurrent_streams(u32::try_from(STREAMS_MAX).ok());
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let mut ended = pin!(clock::reached(world, end));
     // How a connection ends is the peer's business: every call on it has had its own outcome.

@@ -3,12 +3,13 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use world::{BoxFuture, World};
 
 use super::heard::Ear;
 use crate::link::Link;
@@ -33,18 +34,26 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
+/// How long a connection that was hung up waits for the other end to do so as well.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// What still arrives then is read in pieces of this size, and thrown away.
+const LINGER_BYTES: usize = 4096;
+
 /// A connection that was accepted.
 pub(crate) struct Accepted {
     socket: TcpStream,
     ear: Ear,
+    world: World,
+    /// The end of patience, once it was hung up.
+    linger: Option<BoxFuture<'static, ()>>,
 }
 
 impl Accepted {
     /// Sets `socket` up.
-    pub(crate) fn new(socket: TcpStream) -> io::Result<Accepted> {
+    pub(crate) fn new(world: &World, socket: TcpStream) -> io::Result<Accepted> {
         tune(&socket)?;
         let ear = Ear::new(&socket);
-        Ok(Accepted { socket, ear })
+        Ok(Accepted { socket, ear, world: world.clone(), linger: None })
     }
 
     /// What calls on this connection are told of it.
@@ -87,7 +96,25 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
+    /// Hangs up, and waits for the other end to hang up. A kernel that still gets something for a socket that is closed
+    /// resets the connection, and the other end may lose answers that it has not read.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            self.linger = Some(self.world.sleep(LINGER_MAX));
+        }
+        loop {
+            let mut bytes = [0; LINGER_BYTES];
+            let mut late = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut late) {
+                Poll::Ready(Ok(())) if !late.filled().is_empty() => {}
+                Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        match &mut self.linger {
+            Some(linger) => linger.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
