@@ -75,7 +75,7 @@ enum Say {
     Nudge,
     Ended(bool),
     Refused,
-    Tell(Option<(Listing, u64)>, Option<(u64, Tried)>),
+    Tell(Option<Box<(Listing, u64)>>, Option<(u64, Tried)>),
     Leave,
     Ping,
     Pong,
@@ -127,7 +127,7 @@ enum Act {
     /// The clock of an instance.
     Tick,
     /// A try has come to something.
-    CameOf(P, u64, String, bool, Option<Tried>, bool),
+    CameOf(P, u64, String, Tried),
     /// Another instance asks to reach a process.
     Reach(I, u64, P, u64),
     /// The mesh: another instance said something, or is not heard, or is called again.
@@ -270,7 +270,7 @@ impl Lab {
             Event::Reset(link, side) => self.is_closed(link, side),
             Event::Act(actor, act) => self.act(actor, act),
             Event::Syn(process, attempt, instance, nth) => self.syn(process, attempt, instance, nth),
-            Event::Probe(probe, nth) => self.probe(probe, nth),
+            Event::Probe(probe, nth) => self.probe(*probe, nth),
             Event::Callers => self.callers(),
             Event::Storm(step) => self.storm(step),
             Event::Reader(instance) => self.reader(instance),

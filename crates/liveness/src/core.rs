@@ -40,6 +40,9 @@ pub use sessions::{Admitted, Attend, Refusal, Told};
 /// A process as its certificate names it.
 pub type Who = Arc<(Role, String)>;
 
+/// A process, and what is known of it, if it is still spoken of.
+pub type Known<'a> = (Who, Option<&'a Arc<Listing>>);
+
 /// What opens a session again: a digest of the secret that its process drew.
 pub type Lock = [u8; 32];
 
@@ -130,6 +133,8 @@ pub struct Core {
     held: usize,
     doubted: usize,
     cut: usize,
+    /// Streams that were closed, by their turns, and whose ends are still to come.
+    closing: BTreeMap<(Who, u64), u32>,
 }
 
 /// Timers are rounded up to this, so that a thousand sessions do not wake the instance a thousand times a second.
@@ -150,6 +155,7 @@ impl Core {
             held: 0,
             doubted: 0,
             cut: 0,
+            closing: BTreeMap::new(),
         }
     }
 
@@ -205,7 +211,7 @@ impl Core {
 
     /// Everybody of whom there are news after number `after`, with what they play, or nothing for those who are not spoken
     /// of any more; nothing at all if that is too long ago to tell.
-    pub fn changed_after(&self, after: u64) -> Option<Vec<(Who, Option<&Arc<Listing>>)>> {
+    pub fn changed_after(&self, after: u64) -> Option<Vec<Known<'_>>> {
         let missed = self.log.missed(Version { number: after, ..self.version() })?;
         Some(missed.into_iter().map(|who| (Arc::clone(who), self.get(who))).collect())
     }

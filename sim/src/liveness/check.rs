@@ -346,20 +346,17 @@ impl Lab {
                 }
             }
         }
-        let mut views = self.instances.iter().filter(|instance| instance.running).map(|instance| {
-            let seen = instance.core.all().map(|listing| {
-                let status = if listing.status.is_final() { "over" } else { listing.status.name() };
-                (listing.who.to_string(), listing.session, listing.release.clone(), listing.load, status)
+        let views = self.instances.iter().filter(|instance| instance.running).map(|instance| {
+            let seen = instance.core.all().filter(|listing| !listing.status.is_final());
+            let seen = seen.map(|one| {
+                (one.who.to_string(), one.session, one.release.clone(), one.load, one.status.name())
             });
-            seen.filter(|(.., status)| *status != "over").collect::<Vec<_>>()
+            seen.collect::<BTreeSet<_>>()
         });
-        if let Some(first) = views.next() {
-            for (index, view) in views.enumerate() {
-                let differs =
-                    first.iter().find(|one| !view.contains(one)).or(view.iter().find(|one| !first.contains(one)));
-                if let Some(differs) = differs {
-                    wrong.push(format!("instances do not agree (number {}): {differs:?}", index + 1));
-                }
+        let views: Vec<_> = views.collect();
+        for (number, view) in views.iter().enumerate().skip(1) {
+            if let Some(differs) = view.symmetric_difference(&views[0]).next() {
+                wrong.push(format!("instances do not agree (number {number}): {differs:?}"));
             }
         }
         wrong

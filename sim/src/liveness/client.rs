@@ -163,7 +163,7 @@ impl Lab {
     pub(super) fn change_facts(&mut self, number: P) {
         let process = &mut self.processes[number];
         process.change = process.change.max(process.turn << 32) + 1;
-        let told = Say::Tell(Some((process.listing(), process.change)), None);
+        let told = Say::Tell(Some(Box::new((process.listing(), process.change))), None);
         if let Some(link) = process.link.filter(|_| process.stands) {
             self.say(link, Side::Client, told);
         }

@@ -225,9 +225,7 @@ impl Lab {
                 self.with(number, |core, now| core.tick(now));
                 self.set_clock(number);
             }
-            Act::CameOf(aim, round, by, instance, tried, own) => {
-                self.came_of(number, aim, round, &by, instance, tried, own);
-            }
+            Act::CameOf(aim, round, by, tried) => self.came_of(number, aim, round, &by, tried),
             Act::Reach(from, life, aim, round) => self.reach_for(number, from, life, aim, round),
             Act::Hear(from, life, said) => self.hear(number, from, life, *said),
             Act::Deaf(other) => self.deaf(number, other),
@@ -256,7 +254,9 @@ impl Lab {
                         answers = Some(question);
                     }
                 }
-                self.with(number, |core, now| core.told(now, &who, &lock, Told { facts, answers }));
+                self.with(number, |core, now| {
+                    core.told(now, &who, &lock, Told { facts: facts.map(|facts| *facts), answers })
+                });
             }
             Say::Leave => {
                 let Some(served) = self.instances[number].served.get(&link) else { return };

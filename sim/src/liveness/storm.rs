@@ -318,7 +318,7 @@ impl Lab {
             45..50 => {
                 if self.processes[one].running {
                     let held = SECOND + self.storm_dice.below(60 * SECOND);
-                    self.processes[one].paused = self.now + held;
+                    self.processes[one].paused = self.processes[one].paused.max(self.now + held);
                 }
             }
             50..60 => {

@@ -87,16 +87,16 @@ impl Lab {
     }
 
     /// One connection, or the end of all.
-    pub(super) fn probe(&mut self, probe: Box<Try>, nth: u32) {
+    pub(super) fn probe(&mut self, probe: Try, nth: u32) {
         let Some(there) = self.processes.get(probe.aim) else { return };
         let (running, to, from) = (there.running, there.host, probe.from);
         if nth == CONNECTIONS {
-            self.ends(*probe, 0, Tried::Silent);
+            self.ends(probe, 0, Tried::Silent);
         } else if self.net.answers(from, to) {
             let round = 2 * self.net.latency(from, to);
             if self.now + round <= probe.until {
                 let tried = if running { Tried::Connected } else { Tried::Refused };
-                self.ends(*probe, round, tried);
+                self.ends(probe, round, tried);
             }
         }
     }
@@ -108,7 +108,7 @@ impl Lab {
             Actor::Instance(number, _) => {
                 let by = super::shell::observer(number);
                 let own = probe.tell.0 == number;
-                let told = Act::CameOf(probe.aim, probe.round, by, true, Some(tried), own);
+                let told = Act::CameOf(probe.aim, probe.round, by, tried);
                 // For another: the result goes back over the mesh.
                 let (at, to) = if own {
                     (Some(at), probe.by)
@@ -135,21 +135,9 @@ impl Lab {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what came of a try is all of this")]
-    pub(super) fn came_of(
-        &mut self,
-        number: I,
-        aim: P,
-        round: u64,
-        by: &str,
-        instance: bool,
-        tried: Option<Tried>,
-        _own: bool,
-    ) {
+    pub(super) fn came_of(&mut self, number: I, aim: P, round: u64, by: &str, tried: Tried) {
         let who = self.processes[aim].who.clone();
-        if let Some(tried) = tried {
-            self.with(number, |core, now| core.tried(now, &who, round, &by.to_owned(), instance, tried));
-        }
+        self.with(number, |core, now| core.tried(now, &who, round, &by.to_owned(), true, tried));
     }
 
     fn ask_processes(&mut self, number: I, who: &Who, aim: P, round: u64) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use names::{Listing, Observer, Version};
 
 use super::record::{Phase, Record, Tries};
-use super::{Core, Effect, Lock, Now, Who};
+use super::{Core, Lock, Now, Who};
 
 /// An instance with ten thousand sessions is not followed by as many tries at once.
 const ORPHANS_APART: Duration = Duration::from_micros(200);
@@ -116,7 +116,7 @@ impl Core {
                 return;
             }
             if self.stands_here(who) {
-                self.effects.push(Effect::Close(Arc::clone(who), mine.turn));
+                self.close(who);
             }
         }
         let is_final = said.listing.status.is_final();
@@ -134,7 +134,6 @@ impl Core {
             due,
             told: now.mono,
             asked: None,
-            echoes: 0,
             objects: false,
         };
         if changed {

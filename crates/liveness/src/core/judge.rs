@@ -120,8 +120,7 @@ impl Core {
             self.try_again(now, who, self.settings.verdict_after);
             return;
         }
-        let Some(record) = self.records.get(who) else { return };
-        self.effects.push(Effect::Close(Arc::clone(who), record.turn));
+        self.close(who);
         let status = self.verdict(now, &tries, Cause::CutOff);
         self.move_to(who, Phase::Lost(Tries { since: now.mono, cut: true, ..tries }));
         self.say_of(who, status);
@@ -197,10 +196,8 @@ impl Core {
                 }
             }
             Tried::Refused if instance => {
-                if self.stands_here(who)
-                    && let Some(record) = self.records.get(who)
-                {
-                    self.effects.push(Effect::Close(Arc::clone(who), record.turn));
+                if self.stands_here(who) {
+                    self.close(who);
                 }
                 let status = Status::Dead { since: now.wall, seen: Dying::Refused, by: observer.clone() };
                 self.finish(now, who, status);
@@ -267,8 +264,7 @@ impl Core {
             Some((_, since)) => {
                 let silent = now.mono.since(*since);
                 if silent >= settings.silent_for {
-                    let turn = record.turn;
-                    self.effects.push(Effect::Close(Arc::clone(who), turn));
+                    self.close(who);
                     self.move_to(who, Phase::Lost(Tries::new(now.mono)));
                     self.say_of(who, Status::Unreachable { since: now.wall, by: BTreeSet::from([own]) });
                     self.try_again(now, who, Duration::ZERO);

@@ -25,8 +25,6 @@ pub(super) struct Record {
     pub(super) told: Mono,
     /// The question that it has not answered, and when it was put.
     pub(super) asked: Option<(u64, Mono)>,
-    /// Streams of an earlier process that stood here under the same turn as this one's, and whose ends are still to come.
-    pub(super) echoes: u32,
     /// It is stated here though another holds it: somebody said what this overrules.
     pub(super) objects: bool,
 }

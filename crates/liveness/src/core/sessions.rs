@@ -1,5 +1,6 @@
 //! Sessions begin, are resumed, tell, and end.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,10 +94,11 @@ impl Core {
                 if there.phase == Phase::Over || there.listing.status.is_final() {
                     return Err(Refusal::Over(there.listing.status.name()));
                 }
+                let session = there.listing.session;
                 if self.stands_here(&who) {
-                    self.effects.push(Effect::Close(Arc::clone(&who), there.turn));
+                    self.close(&who);
                 }
-                there.listing.session
+                session
             }
             Some(there) if there.listing.status == Status::Alive => {
                 let endpoint = there.listing.endpoints.get(Listing::RPC).cloned().unwrap_or_default();
@@ -105,9 +107,9 @@ impl Core {
                 return Err(in_use);
             }
             Some(there) => {
-                let (session, turn) = (there.listing.session, there.turn);
+                let session = there.listing.session;
                 if self.stands_here(&who) {
-                    self.effects.push(Effect::Close(Arc::clone(&who), turn));
+                    self.close(&who);
                 }
                 session + 1
             }
@@ -118,9 +120,6 @@ impl Core {
     }
 
     fn enter(&mut self, now: Now, who: &Who, attend: &Attend, listing: Listing) {
-        // Every process counts its turns from one: the stream that this one takes the place of may have the same.
-        let before = self.records.get(who).filter(|before| before.turn == attend.turn);
-        let echoes = before.map_or(0, |before| before.echoes + u32::from(self.stands_here(who)));
         self.leave_phase(who);
         self.held += 1;
         let (due, change) = (self.records.get(who).and_then(|record| record.due), attend.change);
@@ -135,7 +134,6 @@ impl Core {
             due,
             told: now.mono,
             asked: None,
-            echoes,
             objects: false,
         };
         self.log.note(who, &record.listing.roles);
@@ -175,6 +173,13 @@ impl Core {
         if let Some(record) = self.records.get_mut(who) {
             record.phase = phase;
         }
+    }
+
+    /// Ends the stream of `who` that stands here.
+    pub(super) fn close(&mut self, who: &Who) {
+        let Some(turn) = self.records.get(who).map(|record| record.turn) else { return };
+        *self.closing.entry((Arc::clone(who), turn)).or_default() += 1;
+        self.effects.push(Effect::Close(Arc::clone(who), turn));
     }
 
     /// Changes what is told of `who`, if that is a change.
@@ -221,9 +226,8 @@ impl Core {
     pub fn leave(&mut self, now: Now, who: &Who, lock: &Lock) {
         let Some(record) = self.records.get(who).filter(|record| record.lock == *lock) else { return };
         if !record.listing.status.is_final() {
-            let (turn, stands) = (record.turn, self.stands_here(who));
-            if stands {
-                self.effects.push(Effect::Close(Arc::clone(who), turn));
+            if self.stands_here(who) {
+                self.close(who);
             }
             self.finish(now, who, Status::Left { since: now.wall });
         }
@@ -241,14 +245,17 @@ impl Core {
         self.wake(now, who, self.settings.remember);
     }
 
-    /// The stream of `who` that stood since `turn` has ended, and nobody here ended it.
+    /// The stream of `who` that stood since `turn` has ended: by itself, or because it was closed. Said once of each.
     pub fn broken(&mut self, now: Now, who: &Who, turn: u64) {
-        let Some(record) = self.records.get_mut(who).filter(|record| record.turn == turn) else { return };
-        if record.echoes > 0 {
-            record.echoes -= 1;
+        // Every process counts its turns from one, so the stream of the next one here may have the turn of one that was closed.
+        if let Entry::Occupied(mut closing) = self.closing.entry((Arc::clone(who), turn)) {
+            *closing.get_mut() -= 1;
+            if *closing.get() == 0 {
+                closing.remove();
+            }
             return;
         }
-        if !self.stands_here(who) {
+        if self.records.get(who).is_none_or(|record| record.turn != turn) || !self.stands_here(who) {
             return;
         }
         self.move_to(who, Phase::Lost(Tries::new(now.mono)));
