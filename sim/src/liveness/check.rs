@@ -188,6 +188,10 @@ impl Checks {
         *self.handshakes.entry((instance, second)).or_default() += 1;
     }
 
+    pub(super) fn forget_handshakes(&mut self) {
+        self.handshakes.clear();
+    }
+
     pub(super) fn admitted(&mut self, listing: &Listing, session: u64, processes: &[Process]) {
         let who: Who = Arc::new((listing.who.role, listing.who.name.clone()));
         let before = self.numbers.insert((who, session), listing.release.clone());
@@ -348,9 +352,8 @@ impl Lab {
         }
         let views = self.instances.iter().filter(|instance| instance.running).map(|instance| {
             let seen = instance.core.all().filter(|listing| !listing.status.is_final());
-            let seen = seen.map(|one| {
-                (one.who.to_string(), one.session, one.release.clone(), one.load, one.status.name())
-            });
+            let seen =
+                seen.map(|one| (one.who.to_string(), one.session, one.release.clone(), one.load, one.status.name()));
             seen.collect::<BTreeSet<_>>()
         });
         let views: Vec<_> = views.collect();
