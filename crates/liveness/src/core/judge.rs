@@ -12,6 +12,8 @@ use super::{Core, Effect, Now, Tried, Who};
 /// A look comes a moment after the kernel's next probe would have been answered.
 const LOOK_LATER: Duration = Duration::from_millis(50);
 const LOOK_SOONEST: Duration = Duration::from_millis(100);
+/// A nudge is answered within this, if the host is there. Most doubts end so, and others are troubled by the rest only.
+const NUDGED: Duration = Duration::from_millis(50);
 /// An instance that hears no other, and doubts more than half of so many sessions, holds itself for cut off.
 const MANY: usize = 4;
 
@@ -84,7 +86,7 @@ impl Core {
             Phase::Standing => {
                 self.move_to(who, Phase::Doubted(Tries::new(now.mono)));
                 self.effects.push(Effect::Nudge(Arc::clone(who)));
-                self.try_again(now, who, self.settings.verdict_after);
+                self.wake(now, who, NUDGED);
             }
             Phase::Doubted(tries) if now.mono.since(tries.since) >= ago => {
                 // It was heard after the doubt had begun.
@@ -101,7 +103,8 @@ impl Core {
 
     /// Time is up for somebody who is doubted: one more look decides.
     fn judge_doubted(&mut self, now: Now, who: &Who, tries: &Tries) {
-        if now.mono.since(tries.since) < self.settings.verdict_after {
+        let nudged = tries.round == 0;
+        if !nudged && now.mono.since(tries.since) < self.settings.verdict_after {
             self.wake(now, who, self.settings.verdict_after.saturating_sub(now.mono.since(tries.since)));
             return;
         }
@@ -112,6 +115,10 @@ impl Core {
 
     /// Nothing was heard of its host since the doubt began, and it was looked at.
     fn doubt_holds(&mut self, now: Now, who: &Who, tries: Tries) {
+        if tries.round == 0 {
+            self.try_again(now, who, self.settings.verdict_after);
+            return;
+        }
         if now.mono.since(tries.since) < self.settings.verdict_after {
             return;
         }
