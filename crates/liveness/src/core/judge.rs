@@ -138,7 +138,7 @@ impl Core {
     fn verdict(&self, now: Now, tries: &Tries, reached: Cause) -> Status {
         let alone = !self.others.is_empty() && self.others.values().all(|heard| !heard);
         // Also those count that were given up: the first verdicts must not make the next ones bolder.
-        let (all, missed) = (self.held + self.cut, self.doubted + self.cut);
+        let (all, missed) = (self.held() + self.cut, self.doubted + self.cut);
         let cut_off_itself = alone && all >= MANY && missed * 2 > all;
         if !tries.reached.is_empty() {
             return Status::Suspected { since: now.wall, cause: reached };
@@ -284,11 +284,12 @@ impl Core {
 }
 
 impl Core {
-    /// Sessions here that an answer would help to judge: the observers that may be asked, by name.
-    pub fn observers(&self) -> impl Iterator<Item = &Who> {
-        let good = self.records.iter().filter(|(_, record)| {
+    /// The session that stands here in the place `drawn` of [`Core::held`], if its process may be asked to try another.
+    pub fn observer(&self, drawn: usize) -> Option<&Who> {
+        let who = self.seats.get(drawn)?;
+        let good = self.records.get(who).is_some_and(|record| {
             record.phase == Phase::Standing && record.listing.status == Status::Alive && record.asked.is_none()
         });
-        good.map(|(who, _)| who)
+        good.then_some(who)
     }
 }
