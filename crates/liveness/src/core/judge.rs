@@ -122,8 +122,14 @@ impl Core {
         if now.mono.since(tries.since) < self.settings.verdict_after {
             return;
         }
-        if tries.reached.contains(&self.own) && now.mono.since(tries.since) < self.settings.answer_within {
-            // Its host answers this instance: the way is there, and what was sent is sent again by the transport.
+        // Where its host answers this instance, the way is there, and what was sent is sent again by the transport. Where it
+        // answers others, a few rounds may be lost by chance.
+        let patience = match (tries.reached.contains(&self.own), tries.reached.is_empty()) {
+            (true, _) => self.settings.answer_within,
+            (false, false) => self.settings.verdict_after * 3,
+            (false, true) => Duration::ZERO,
+        };
+        if now.mono.since(tries.since) < patience {
             self.try_again(now, who, self.settings.verdict_after);
             return;
         }
