@@ -143,7 +143,11 @@ impl Lab {
         let actor = self.this_instance(number);
         self.queue.push(self.now + WATCH_EVERY, Event::Act(actor, Act::WatchDeaf(other)));
         let silent = self.now - self.mesh_heard(number, other);
-        if self.instances[number].follows[other].stands.is_some() && silent > DEAF_AFTER {
+        let Some(life) = self.instances[number].follows[other].stands else { return };
+        // A machine that has been down in between knows nothing of the connection, and says so to the next probe.
+        let open = self.net.is_open(self.processes[number].host, self.processes[other].host);
+        let unknown = open && (self.instances[other].life != life || !self.instances[other].running);
+        if unknown || silent > DEAF_AFTER {
             self.deaf(number, other);
         }
     }
