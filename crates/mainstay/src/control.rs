@@ -165,9 +165,10 @@ impl Process {
         let directory = Arc::clone(&membership.directory);
         let own = plan.has(Role::Coordinator).then(|| plan.name.clone());
         Arc::new(move || {
-            let listed = directory.of(Role::Coordinator);
-            let there = listed.iter().filter(|listing| listing.takes_calls()).map(|listing| listing.who.name.clone());
-            there.chain(own.clone()).collect()
+            let known = directory.owners(Role::Coordinator);
+            // Its own listing may not have come back to it yet.
+            let own = own.iter().filter(|own| !known.contains(own)).cloned().collect::<Vec<_>>();
+            known.into_iter().chain(own).collect()
         })
     }
 }
