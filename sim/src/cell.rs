@@ -10,6 +10,7 @@ mod blobs;
 mod bootstrap;
 mod control;
 mod layout;
+mod member;
 mod node;
 mod scratch;
 
@@ -187,7 +188,7 @@ impl Cell {
     fn nodes_of(&self, who: Who) -> Vec<String> {
         match who {
             Who::Agent(number) => self.machines.lock()[number].nodes.clone(),
-            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => Vec::new(),
+            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_) => Vec::new(),
         }
     }
 
@@ -200,7 +201,7 @@ impl Cell {
         self.exec.note(&name, "start", "");
         let cell = Arc::clone(self);
         let (process, main): (Process, BoxFuture<'static, String>) = match who {
-            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {
+            Who::Store | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_) => {
                 let (process, world) = self.exec.process(&name, &SimDisk::new(self.exec.seed(), &name));
                 (process, Box::pin(control::run(cell, who, process, world)))
             }
@@ -253,7 +254,7 @@ impl Cell {
         match who {
             Who::Store => self.store.crash(),
             Who::Agent(number) => self.disk(number).crash(),
-            Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {}
+            Who::Api(_) | Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_) => {}
         }
         self.exec.bury(process);
         drop(handles);
@@ -348,7 +349,7 @@ impl Cell {
         match who {
             Who::Store if self.store.is_busy() => doing.push("store sync".into()),
             Who::Agent(number) if self.disk(number).is_busy() => doing.push("log sync".into()),
-            Who::Store | Who::Agent(_) | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler => {}
+            Who::Store | Who::Agent(_) | Who::Api(_) | Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_) => {}
         }
         doing
     }

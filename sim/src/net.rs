@@ -10,6 +10,7 @@
 
 mod call;
 pub mod faults;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(crate) const KEEPALIVE_NANOS: (u64, u64) = (8_000_000_000, 15_000_000_000);
 const LOSS: u64 = 300;
 const RESEND_US: (u64, u64) = (200_000, 3_000_000);
 /// Methods that answer with a stream: never sent twice, and their ends are told apart by their connections.
-const STREAMS: [&str; 6] = ["Watch", "Snapshot", "Range", "Attend", "Fetch", "Upload"];
+const STREAMS: [&str; 7] = ["Watch", "Snapshot", "Range", "Attend", "Exchange", "Fetch", "Upload"];
 
 #[derive(Default)]
 struct Inside {
@@ -130,6 +131,11 @@ impl Net {
     /// How `process` reaches others, as `identity`.
     pub fn peers(self: &Arc<Self>, process: Process, identity: Identity) -> Arc<dyn Peers> {
         Arc::new(SimPeers { net: Arc::clone(self), process, identity })
+    }
+
+    /// How somebody called `name` tries to reach others.
+    pub fn prober(self: &Arc<Self>, name: &str) -> Arc<dyn rpc::Prober> {
+        Arc::new(probe::SimProber::new(self, name))
     }
 
     /// Methods of the calls that `process` makes or serves, sorted.

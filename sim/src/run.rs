@@ -15,7 +15,8 @@ use crate::lost;
 pub enum Scenario {
     /// Servers come, go, start and stop while everything fails; one control process.
     Churn,
-    /// The same where each control role has processes of its own: two with the API, two coordinators.
+    /// The same where each control role has processes of its own: two with the API, two coordinators, two
+    /// liveness instances.
     Apart,
     /// An agent's log is lost while its guests run.
     LostLog,
@@ -41,7 +42,7 @@ impl Scenario {
     const fn size(self) -> Size {
         let control = match self {
             Scenario::Churn | Scenario::LostLog => Shape::Together,
-            Scenario::Apart => Shape::Apart { apis: 2, coordinators: 2 },
+            Scenario::Apart => Shape::Apart { apis: 2, coordinators: 2, instances: 2 },
         };
         Size { control, agents: 2, nodes: 2 }
     }

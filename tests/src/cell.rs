@@ -68,8 +68,16 @@ impl Cell {
     /// # Panics
     /// Without root: what these cells are about cannot be had without.
     pub fn of_guests() -> Cell {
+        Cell::of_guests_on(1)
+    }
+
+    /// The same with several nodes, which share this machine.
+    ///
+    /// # Panics
+    /// As [`Cell::of_guests`].
+    pub fn of_guests_on(nodes: usize) -> Cell {
         assert!(rustix::process::geteuid().is_root(), "real guests with real networks are tested as root");
-        Cell::new(1, true)
+        Cell::new(nodes, true)
     }
 
     fn new(nodes: usize, real: bool) -> Cell {
@@ -171,9 +179,7 @@ impl Cell {
 
     /// `kill -9` of `mainstay dev` and of its agents.
     pub fn kill_all(&mut self) {
-        if let Some(agent) = self.agent_pid() {
-            signal(agent, Signal::KILL);
-        }
+        self.agent_pids().iter().for_each(|agent| signal(*agent, Signal::KILL));
         self.kill();
         self.agent_ends();
     }
@@ -198,9 +204,14 @@ impl Cell {
         self.dev.as_ref().expect("the cell runs").id()
     }
 
-    /// The process of all its agents, if it is known and runs.
+    /// The process of all its agents, or of the first, if it is known and runs.
     pub fn agent_pid(&self) -> Option<u32> {
-        let note = std::fs::read(self.home().join("run/agent-node-1.json")).ok()?;
+        self.agent_pid_of("node-1")
+    }
+
+    /// The process of this node's agent, if it has one of its own that is known and runs.
+    pub fn agent_pid_of(&self, node: &str) -> Option<u32> {
+        let note = std::fs::read(self.home().join(format!("run/agent-{node}.json"))).ok()?;
         let note: Value = serde_json::from_slice(&note).ok()?;
         let pid = u32::try_from(note["pid"].as_u64()?).ok()?;
         // Numbers of processes are used again: it is ours only if it was told our home.
@@ -208,10 +219,15 @@ impl Cell {
         String::from_utf8_lossy(&line).contains(&*self.home().to_string_lossy()).then_some(pid)
     }
 
+    fn agent_pids(&self) -> Vec<u32> {
+        (1..=self.nodes).filter_map(|node| self.agent_pid_of(&format!("node-{node}"))).collect()
+    }
+
     /// Waits until no agent runs.
     pub fn agent_ends(&self) {
-        until("the agent process ends", ENDS_WITHIN, || {
-            self.agent_pid().map_or(Ok(()), |pid| Err(format!("{pid} runs")))
+        until("the agent processes end", ENDS_WITHIN, || {
+            let running = self.agent_pids();
+            if running.is_empty() { Ok(()) } else { Err(format!("{running:?} run")) }
         });
     }
 

@@ -30,19 +30,29 @@ impl Machine {
         Machine { home: home.to_path_buf() }
     }
 
-    /// The directory of the only node.
+    /// The directory of the only node, or of the first.
     pub fn node(&self) -> PathBuf {
         self.home.join("agents/node-1")
     }
 
-    /// Guests of which anything lies on the node.
+    /// The names of its nodes.
+    pub fn nodes(&self) -> BTreeSet<String> {
+        names_in(&self.home.join("agents"))
+    }
+
+    /// Guests of which anything lies on a node.
     pub fn directories(&self) -> BTreeSet<String> {
-        names_in(&self.node().join("guests"))
+        self.nodes().iter().flat_map(|node| self.directories_of(node)).collect()
+    }
+
+    /// Guests of which anything lies on this node.
+    pub fn directories_of(&self, node: &str) -> BTreeSet<String> {
+        names_in(&self.home.join("agents").join(node).join("guests"))
     }
 
     /// The processes of every guest.
     pub fn processes(&self) -> BTreeMap<String, BTreeSet<u32>> {
-        let guests = self.node().join("guests");
+        let agents = self.home.join("agents");
         let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
         for pid in names_in(Path::new("/proc")).iter().filter_map(|name| name.parse().ok()) {
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
@@ -52,9 +62,12 @@ impl Machine {
             }
             for descriptor in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
                 let target = std::fs::read_link(descriptor.path()).unwrap_or_default();
-                let Ok(inside) = target.strip_prefix(&guests) else { continue };
-                if let Some(guest) = inside.components().next() {
-                    found.entry(guest.as_os_str().to_string_lossy().into_owned()).or_default().insert(pid);
+                let Ok(inside) = target.strip_prefix(&agents) else { continue };
+                let mut parts = inside.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+                if let (Some(_node), Some("guests"), Some(guest)) =
+                    (parts.next(), parts.next().as_deref(), parts.next())
+                {
+                    found.entry(guest).or_default().insert(pid);
                 }
             }
         }
@@ -75,7 +88,8 @@ impl Machine {
     /// The cell's network namespaces.
     pub fn namespaces(&self) -> BTreeSet<String> {
         let Some(tag) = self.tag() else { return BTreeSet::new() };
-        let own = [format!("ms-{tag}-"), format!("msr-{tag}-")];
+        // Of the first node, and of those beside it.
+        let own = [format!("ms-{tag}-"), format!("msr-{tag}-"), format!("ms-{tag}."), format!("msr-{tag}.")];
         let mut all = names_in(Path::new("/run/netns"));
         all.retain(|name| own.iter().any(|prefix| name.starts_with(prefix)));
         all
@@ -87,13 +101,21 @@ impl Machine {
         let prefix = format!("msh{tag}");
         let mut all = names_in(Path::new("/sys/class/net"));
         all.retain(|name| name.strip_prefix(&prefix).is_some_and(|rest| rest.len() == 8));
+        // The names of those beside the first node do not tell the cell; where they lead does.
+        let peer = format!(" link-netns ms-{tag}.");
+        let links = ip(&["-o", "link"]);
+        let beside = links.lines().filter(|line| line.contains(&peer)).filter_map(|line| line.split([':', '@']).nth(1));
+        all.extend(beside.map(|name| name.trim().to_owned()));
         all
     }
 
     /// Control groups of these guests.
     pub fn groups<'a>(&self, guests: impl IntoIterator<Item = &'a String>) -> Vec<PathBuf> {
-        let all = guests.into_iter().flat_map(|guest| {
-            HIERARCHIES.map(|hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join("mainstay").join(guest))
+        let before: Vec<String> =
+            std::iter::once(String::new()).chain(self.nodes().into_iter().map(|node| format!("{node}."))).collect();
+        let names = guests.into_iter().flat_map(|guest| before.iter().map(move |before| format!("{before}{guest}")));
+        let all = names.flat_map(|name| {
+            HIERARCHIES.map(|hierarchy| Path::new("/sys/fs/cgroup").join(hierarchy).join("mainstay").join(&name))
         });
         all.filter(|group| group.exists()).collect()
     }
@@ -106,8 +128,10 @@ impl Machine {
         left.extend(self.namespaces().into_iter().map(|name| format!("the namespace {name}")));
         left.extend(self.links().into_iter().map(|name| format!("the link {name}")));
         left.extend(self.groups(servers).into_iter().map(|group| format!("the control group {}", group.display())));
-        let scratch = names_in(&self.node().join("scratch/node-1"));
-        left.extend(scratch.into_iter().map(|name| format!("{name} in the scratch directory")));
+        for node in self.nodes() {
+            let scratch = names_in(&self.home.join("agents").join(&node).join("scratch").join(&node));
+            left.extend(scratch.into_iter().map(|name| format!("{name} in the scratch directory of {node}")));
+        }
         left
     }
 

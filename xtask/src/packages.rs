@@ -15,8 +15,8 @@ use crate::run;
 /// What a cell needs on a machine that runs guests, and what driving it to its first server needs.
 const CELL: &[&str] = &["ca-certificates", "iproute2", "ipxe-qemu", "nftables", "openssh-client", "qemu-system-x86"];
 
-/// What the tests need besides: environments for Python tools, and a C compiler and git for a developer.
-const TESTS: &[&str] = &["gcc", "git", "libc6-dev", "python3", "python3-venv"];
+/// What the tests need besides: `dig`, environments for Python tools, and a C compiler and git for a developer.
+const TESTS: &[&str] = &["bind9-dnsutils", "gcc", "git", "libc6-dev", "python3", "python3-venv"];
 
 /// A package whose presence in apt's lists shows that there are lists: the guest image takes its kernel from it.
 const LISTED: &str = "linux-image-cloud-amd64";

@@ -3,7 +3,7 @@
 //! A broken stream is opened again after a pause that grows and is never the same on two nodes; the guests know nothing
 //! of it. A report goes to one coordinator after the other until one has taken note.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent_core::{Input, Note};
 use driver::{GuestId, Run};
 use parking_lot::Mutex;
+use pki::Role;
 use proto::coordinator::v1::nodes_service_client::NodesServiceClient;
 use proto::coordinator::v1::{AttendRequest, ReportRequest};
 use rpc::{Target, Verdict};
@@ -78,17 +79,47 @@ impl Pauses {
 }
 
 impl Node {
-    /// Begins to attend every coordinator, and to report.
+    /// Begins to attend every coordinator that there is or will be, and to report.
     pub(crate) fn attend(self: &Arc<Self>) {
-        for target in self.config.coordinators.clone() {
-            self.world.spawn("agent attend", Arc::clone(self).attend_one(target));
-        }
+        self.world.spawn("agent coordinators", Arc::clone(self).attend_all());
         self.world.spawn("agent report", Arc::clone(self).report());
     }
 
-    async fn attend_one(self: Arc<Self>, target: Target) {
-        let mut pauses = Pauses::new();
+    async fn attend_all(self: Arc<Self>) {
+        let attending: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let mut seen = 0;
         loop {
+            for target in self.coordinators() {
+                if attending.lock().insert(target.name.clone()) {
+                    let (node, attending) = (Arc::clone(&self), Arc::clone(&attending));
+                    self.world.spawn("agent attend", async move {
+                        let named = || node.coordinators().iter().any(|other| other.name == target.name);
+                        loop {
+                            node.attend_one(&target.name).await;
+                            attending.lock().remove(&target.name);
+                            // It may have come back in the same moment.
+                            if !named() || !attending.lock().insert(target.name.clone()) {
+                                return;
+                            }
+                        }
+                    });
+                }
+            }
+            seen = self.config.directory.changed(seen).await;
+        }
+    }
+
+    /// The coordinators, as they are to be called now: all but those that will not come back.
+    fn coordinators(&self) -> Vec<Target> {
+        let listed = self.config.directory.of(Role::Coordinator);
+        let lasting = listed.iter().filter(|listing| !listing.status.is_final());
+        lasting.filter_map(|listing| listing.target()).collect()
+    }
+
+    /// Attends the coordinator `name`, wherever it is, until it is not named any more.
+    async fn attend_one(&self, name: &str) {
+        let mut pauses = Pauses::new();
+        while let Some(target) = self.coordinators().into_iter().find(|target| target.name == *name) {
             match self.attend_once(&target, &mut pauses).await {
                 Ok(()) => tracing::info!(node = self.name(), %target, "the coordinator has gone"),
                 Err(error) => tracing::debug!(node = self.name(), %target, %error, "not attending"),
@@ -140,14 +171,18 @@ impl Node {
 
     async fn report(self: Arc<Self>) {
         let mut pauses = Pauses::new();
-        let mut turn = 0;
+        let (mut turn, mut named) = (0, 0);
         loop {
             let notes = self.outbox.next();
-            if notes.is_empty() || self.config.coordinators.is_empty() {
+            if notes.is_empty() {
                 self.outbox.wake.notified().await;
                 continue;
             }
-            let target = &self.config.coordinators[turn % self.config.coordinators.len()];
+            let coordinators = self.coordinators();
+            let Some(target) = coordinators.get(turn % coordinators.len().max(1)) else {
+                named = self.config.directory.changed(named).await;
+                continue;
+            };
             match self.report_once(target, &notes).await {
                 Ok(()) => pauses = Pauses::new(),
                 Err(error) if error.verdict == Verdict::No => {

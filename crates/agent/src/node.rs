@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use agent_core::{Answer, Core, Descriptions, Effect, Entry, Input, Note, Order, Refusal, Ticket};
 use driver::{Driver, GuestId, PortId, Run, StopCause, Watcher};
+use names::Directory;
 use parking_lot::Mutex;
 use rpc::{Peers, Target};
 use telemetry::{Cx, Ring, Span};
@@ -35,8 +36,8 @@ pub struct Config {
     pub driver: Arc<dyn Driver>,
     /// How it reaches others, as itself.
     pub peers: Arc<dyn Peers>,
-    /// Whom it attends.
-    pub coordinators: Vec<Target>,
+    /// Where it finds the coordinators, which it attends.
+    pub directory: Arc<Directory>,
     /// Who holds image content.
     pub images: Vec<Target>,
     /// A directory of its own for what is being uploaded.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::body::{Object, only, text};
 use crate::common::{self, Cloud, since};
-use crate::servers::attending;
+use crate::servers::{is_up, presence};
 use crate::{Compute, fault};
 
 pub(crate) fn routes() -> Routes<Arc<Compute>> {
@@ -220,13 +220,13 @@ async fn zones(State(cloud): Cloud, caller: Caller) -> Result<Json<Value>, Fault
 }
 
 /// `GET /os-availability-zone/detail`
-async fn zones_in_detail(State(cloud): Cloud, cx: RequestCx, caller: Caller) -> Result<Json<Value>, Fault> {
+async fn zones_in_detail(State(cloud): Cloud, caller: Caller) -> Result<Json<Value>, Fault> {
     common::admin(&caller, "os_compute_api:os-availability-zone:detail")?;
     let zones = by_zone(&cloud).await?;
-    let up = attending(&cloud, &cx).await.unwrap_or_default();
+    let presence = presence(&cloud);
     let host = |node: &Node| {
         let service =
-            json!({ "available": node.disabled.is_none(), "active": up.contains(&node.name), "updated_at": null });
+            json!({ "available": node.disabled.is_none(), "active": is_up(&presence, &node.name), "updated_at": null });
         (node.name.clone(), json!({ "nova-compute": service }))
     };
     let shown = zones.iter().map(|(name, nodes)| {

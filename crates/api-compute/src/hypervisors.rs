@@ -1,6 +1,5 @@
 //! Hypervisors: nodes, as administrators see them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::servers::{Server, VmState};
@@ -14,7 +13,7 @@ use store::Reader;
 use crate::Compute;
 use crate::body::boolean_word;
 use crate::common::{self, Cloud, number_of, until};
-use crate::servers::attending;
+use crate::servers::{Presence, is_up, presence};
 
 const PAGE_ENTRIES_MAX: usize = 1000;
 
@@ -38,7 +37,7 @@ struct Hypervisor {
 }
 
 impl Hypervisor {
-    fn gather(reader: &Reader<'_>, node: Node, up: &BTreeSet<String>) -> Result<Hypervisor, Fault> {
+    fn gather(reader: &Reader<'_>, node: Node, presence: &Presence) -> Result<Hypervisor, Fault> {
         let provider = reader.get::<Provider>(&node.provider)?.map(|(provider, _)| provider);
         let amount = |class: &str| {
             let total = provider.as_ref().and_then(|provider| provider.inventories.get(class));
@@ -50,7 +49,7 @@ impl Hypervisor {
             memory_mib: amount(MEMORY_MB),
             disk_gib: amount(DISK_GB),
             servers: servers.collect::<Result<_, _>>()?,
-            up: up.contains(&node.name),
+            up: is_up(presence, &node.name),
             node,
         })
     }
@@ -113,13 +112,13 @@ fn host_ip(endpoint: &str) -> Option<String> {
     Some(address.ip().to_string())
 }
 
-async fn all(cloud: &Compute, cx: &RequestCx) -> Result<Vec<Hypervisor>, Fault> {
-    let up = attending(cloud, cx).await.unwrap_or_default();
+async fn all(cloud: &Compute) -> Result<Vec<Hypervisor>, Fault> {
+    let presence = presence(cloud);
     cloud
         .view
         .read(|reader| {
             let nodes = reader.all::<Node>().map(|found| found.map(|(node, _)| node)).collect::<Result<Vec<_>, _>>()?;
-            nodes.into_iter().map(|node| Hypervisor::gather(reader, node, &up)).collect()
+            nodes.into_iter().map(|node| Hypervisor::gather(reader, node, &presence)).collect()
         })
         .await?
 }
@@ -157,7 +156,7 @@ async fn list(
 ) -> Result<Json<Value>, Fault> {
     common::admin(&caller, "os_compute_api:os-hypervisors:list")?;
     let version = cx.microversion;
-    let mut found = all(&cloud, &cx).await?;
+    let mut found = all(&cloud).await?;
     let pattern = common::last(&pairs, "hypervisor_hostname_pattern").filter(|_| version.at_least(2, 53));
     if let Some(pattern) = pattern {
         found.retain(|one| one.node.name.contains(pattern));
@@ -191,7 +190,7 @@ fn wants_servers(pairs: &[(String, String)], version: Microversion) -> Result<bo
 }
 
 async fn one(cloud: &Compute, cx: &RequestCx, id: &str) -> Result<Hypervisor, Fault> {
-    let found = all(cloud, cx).await?.into_iter().find(|one| one.id_text(cx.microversion) == id);
+    let found = all(cloud).await?.into_iter().find(|one| one.id_text(cx.microversion) == id);
     found.ok_or_else(|| Fault::not_found(format!("Hypervisor with ID '{id}' could not be found.")))
 }
 
@@ -231,7 +230,7 @@ async fn below(
         "search" | "servers" => {
             until(version, 53)?;
             common::admin(&caller, &format!("os_compute_api:os-hypervisors:{what}"))?;
-            let mut found = all(&cloud, &cx).await?;
+            let mut found = all(&cloud).await?;
             found.retain(|one| one.node.name.contains(&id));
             if found.is_empty() {
                 return Err(Fault::not_found(format!("No hypervisor matching '{id}' could be found.")));
@@ -253,7 +252,7 @@ async fn below(
 async fn statistics(State(cloud): Cloud, cx: RequestCx, caller: Caller) -> Result<Json<Value>, Fault> {
     until(cx.microversion, 88)?;
     common::admin(&caller, "os_compute_api:os-hypervisors:statistics")?;
-    let mut found = all(&cloud, &cx).await?;
+    let mut found = all(&cloud).await?;
     found.retain(|one| one.node.disabled.is_none());
     let shown: Vec<Value> = found.iter().map(|one| one.whole(cx.microversion)).collect();
     let mut out = json!({ "count": shown.len() });

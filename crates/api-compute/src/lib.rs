@@ -32,6 +32,7 @@ use ::servers::Servers;
 use api::{Dialect, Microversion, Routes};
 use identity::Identity;
 use images::Images;
+use names::Directory;
 use networks::Networks;
 use store::View;
 use telemetry::Ring;
@@ -60,8 +61,10 @@ pub struct Compute {
     pub ring: Arc<Ring>,
     /// How other processes are reached.
     pub peers: Arc<dyn rpc::Peers>,
-    /// The coordinator that nodes attend.
+    /// Where coordinators are found.
     pub coordinator: rpc::Target,
+    /// Who is there.
+    pub directory: Arc<Directory>,
 }
 
 /// The versions, without a token: for `/compute`.

@@ -11,7 +11,7 @@ mod records;
 mod shown;
 mod tags;
 
-pub(crate) use records::attending;
+pub(crate) use records::{Presence, is_up, presence};
 
 use std::sync::Arc;
 

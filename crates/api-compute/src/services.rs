@@ -1,16 +1,20 @@
-//! Compute services: one `nova-compute` a node, up while the node attends.
+//! Compute services: one `nova-compute` a node, and one for each coordinator and scheduler, as Nova names them. Each is up
+//! while liveness says that its process is there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::time::iso_micro;
 use api::{Caller, Dialect, Fault, Json, Microversion, Path, Query, RequestCx, Routes};
 use axum::extract::State;
+use ids::uuid::Uuid;
+use names::{Listing, Status};
+use pki::Role;
 use placement::Node;
 use serde_json::{Value, json};
 
 use crate::body::Object;
 use crate::common::{self, Cloud, number_of};
-use crate::servers::attending;
+use crate::servers::presence;
 use crate::{Compute, fault};
 
 const BINARY: &str = "nova-compute";
@@ -26,21 +30,65 @@ fn id_of(node: &Node, version: Microversion) -> Value {
     if version.at_least(2, 53) { json!(node.id.to_string()) } else { json!(number_of(&node.id)) }
 }
 
-fn shown(node: &Node, up: &BTreeSet<String>, version: Microversion) -> Value {
+fn shown(node: &Node, status: Option<&Status>, version: Microversion) -> Value {
     let mut out = json!({
         "id": id_of(node, version),
         "binary": BINARY,
         "host": node.name,
         "zone": node.zone,
         "status": if node.disabled.is_none() { "enabled" } else { "disabled" },
-        "state": if up.contains(&node.name) { "up" } else { "down" },
-        "updated_at": null,
+        "state": if status == Some(&Status::Alive) { "up" } else { "down" },
+        "updated_at": updated(status),
         "disabled_reason": node.disabled.as_ref().filter(|reason| !reason.is_empty()),
     });
     if version.at_least(2, 11) {
         out["forced_down"] = Value::Bool(false);
     }
     out
+}
+
+/// Since when it is as it is; of one that is there nothing is written down.
+fn updated(status: Option<&Status>) -> Value {
+    let since = status.and_then(Status::since);
+    since.map_or(Value::Null, |since| json!(iso_micro(since)))
+}
+
+/// What Nova calls the processes that play these roles.
+const CENTRAL: [(Role, &str); 2] = [(Role::Coordinator, "nova-conductor"), (Role::Scheduler, "nova-scheduler")];
+
+/// The processes of the cell that are no node, as Nova would show them.
+fn central(cloud: &Compute, version: Microversion) -> Vec<Value> {
+    let processes = CENTRAL
+        .iter()
+        .flat_map(|(role, binary)| cloud.directory.of(*role).into_iter().map(move |listing| (listing, *binary)));
+    let show = |(listing, binary): (Arc<Listing>, &str)| {
+        let id = central_id(binary, &listing.who.name);
+        let mut out = json!({
+            "id": if version.at_least(2, 53) { json!(id.to_string()) } else { json!(number_of(&id)) },
+            "binary": binary,
+            "host": listing.who.name,
+            "zone": "internal",
+            "status": "enabled",
+            "state": if listing.status == Status::Alive { "up" } else { "down" },
+            "updated_at": updated(Some(&listing.status)),
+            "disabled_reason": null,
+        });
+        if version.at_least(2, 11) {
+            out["forced_down"] = Value::Bool(false);
+        }
+        out
+    };
+    processes.map(show).collect()
+}
+
+/// The same id in every answer of every process: drawn from the names.
+fn central_id(binary: &str, host: &str) -> Uuid {
+    let hash = |seed: u64| {
+        let bytes = binary.bytes().chain([b'/']).chain(host.bytes());
+        bytes.fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    let bits = u128::from(hash(0xcbf2_9ce4_8422_2325)) << 64 | u128::from(hash(0x8422_2325_cbf2_9ce4));
+    ids::uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
 }
 
 async fn nodes(cloud: &Compute) -> Result<Vec<Node>, Fault> {
@@ -65,9 +113,14 @@ async fn list(
     let (host, binary) = (common::last(&pairs, "host"), common::last(&pairs, "binary"));
     let mut found = nodes(&cloud).await?;
     found.retain(|node| host.is_none_or(|host| host == node.name) && binary.is_none_or(|binary| binary == BINARY));
-    let up = attending(&cloud, &cx).await.unwrap_or_default();
-    let shown: Vec<_> = found.iter().map(|node| shown(node, &up, cx.microversion)).collect();
-    Ok(Json(json!({ "services": shown })))
+    let presence = presence(&cloud);
+    let mut all: Vec<_> = found.iter().map(|node| shown(node, presence.get(&node.name), cx.microversion)).collect();
+    let mut others = central(&cloud, cx.microversion);
+    others.retain(|one| {
+        host.is_none_or(|host| one["host"] == host) && binary.is_none_or(|binary| one["binary"] == binary)
+    });
+    all.extend(others);
+    Ok(Json(json!({ "services": all })))
 }
 
 /// `PUT /os-services/{id}` since 2.53; before that `PUT /os-services/{verb}`.
@@ -111,8 +164,8 @@ async fn by_id(cloud: &Compute, cx: &RequestCx, id: &str, mut body: Object) -> R
         }
     };
     let node = set(cloud, cx, &node.name, disabled.as_deref()).await?;
-    let up = attending(cloud, cx).await.unwrap_or_default();
-    Ok(Json(json!({ "service": shown(&node, &up, cx.microversion) })))
+    let status = presence(cloud).remove(&node.name);
+    Ok(Json(json!({ "service": shown(&node, status.as_ref(), cx.microversion) })))
 }
 
 async fn by_verb(cloud: &Compute, cx: &RequestCx, verb: &str, mut body: Object) -> Result<Json<Value>, Fault> {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use config::Permits;
 use futures_util::future::{Either, select};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -34,10 +35,10 @@ use idle::Bounded;
 use rooms::{Counted, Key, Rooms};
 
 /// What one client, and all of them together, may hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at a time; for a further one the longest idle one is closed.
-    pub connections: usize,
+    /// Connections at a time, which may be moved while they are served; for a further one the longest idle one is closed.
+    pub connections: Permits,
     /// Requests at a time on one HTTP/2 connection.
     pub streams: u32,
     /// The time for a TLS handshake.
@@ -57,7 +58,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 2048,
+            connections: Permits::new(2048),
             streams: 128,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
@@ -82,8 +83,9 @@ pub async fn serve(
 ) {
     tls.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let rooms = Rooms::new(&world, limits.connections);
+    let rooms = Rooms::new(&world, &limits.connections);
     let (ending, end) = watch::channel(false);
+    let farewell = limits.farewell;
     let front = Front { acceptor, router, world: world.clone(), limits, end };
     let mut stop = std::pin::pin!(stop);
     for number in 0.. {
@@ -99,7 +101,7 @@ pub async fn serve(
     drop(listener);
     // Nobody listening is as good as everybody knowing.
     let _nobody = ending.send(true);
-    let _late = world.timeout(limits.farewell, rooms.empty()).await;
+    let _late = world.timeout(farewell, rooms.empty()).await;
 }
 
 const H2: &[u8] = b"h2";

@@ -48,7 +48,7 @@ pub(crate) fn holder(claim: &Claim) -> Holder {
 
 fn capacity(books: &Books, provider: ProviderId, class: &str) -> Option<u64> {
     let provider = books.providers.get(&provider)?;
-    Some(provider.inventories.get(class).map_or(0, Inventory::capacity))
+    Some(provider.inventories.get(class).map_or(0, Inventory::granted))
 }
 
 /// What is wrong with a claim's holder.

@@ -22,6 +22,12 @@ pub fn present(reader: &Reader<'_>, name: &str) -> Life {
     reader.get::<Owner>(&name).ok().flatten().map_or(Life::default(), |(owner, _)| owner.life)
 }
 
+/// Every name under which a coordinator has ever acted, as far as this view knows.
+pub fn all(reader: &Reader<'_>) -> Vec<String> {
+    let keys = reader.range(Owner::all()).map(|(key, _)| key.to_text());
+    keys.filter_map(|key| key.strip_prefix(Owner::TABLE).map(str::to_owned)).collect()
+}
+
 /// The record of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {

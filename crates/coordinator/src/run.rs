@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::Permits;
 use parking_lot::Mutex;
 use planted::Bug;
 use rpc::Peers;
@@ -64,7 +65,7 @@ pub struct Coordinator {
     workflows: BTreeMap<&'static str, Workflow>,
     options: Options,
     active: Mutex<BTreeMap<WorkId, Active>>,
-    permits: Semaphore,
+    permits: Permits,
     /// Its name, while it has it.
     name: Mutex<Option<Name>>,
     /// Closed when another process has taken the name.
@@ -85,7 +86,7 @@ impl Coordinator {
             ring: Arc::clone(ring),
             peers: Arc::clone(peers),
             workflows: workflows.into_iter().map(|workflow| (workflow.kind, workflow)).collect(),
-            permits: Semaphore::new(options.concurrent),
+            permits: Permits::new(options.concurrent),
             options,
             active: Mutex::default(),
             name: Mutex::default(),
@@ -100,6 +101,11 @@ impl Coordinator {
     /// again it takes the name back, so that whoever is left in the end has it.
     pub async fn lost_its_name(&self) {
         let _closed = self.named.acquire().await;
+    }
+
+    /// The bound on works that move at the same time, which may be moved at any time.
+    pub fn works(&self) -> &Permits {
+        &self.permits
     }
 
     /// What is known of a work in flight here.

@@ -62,12 +62,15 @@ pub(crate) struct Cgroups {
     unified: Option<(PathBuf, Vec<Controller>)>,
     /// Controllers with a hierarchy of their own.
     single: Vec<(PathBuf, Controller)>,
+    /// Before the names of groups, where several agents share the machine.
+    prefix: String,
 }
 
 impl Cgroups {
-    /// What is mounted here and may be written to; nothing without root.
-    pub(crate) fn detect() -> Cgroups {
-        let mut found = Cgroups { unified: None, single: Vec::new() };
+    /// What is mounted here and may be written to; nothing without root. `own` tells an agent's groups from others'.
+    pub(crate) fn detect(own: Option<&str>) -> Cgroups {
+        let prefix = own.map(|own| format!("{own}.")).unwrap_or_default();
+        let mut found = Cgroups { unified: None, single: Vec::new(), prefix };
         if !rustix::process::geteuid().is_root() {
             return found;
         }
@@ -109,7 +112,7 @@ impl Cgroups {
     pub(crate) fn ensure(&self, guest: GuestId, limits: Limits) -> std::io::Result<Vec<PathBuf>> {
         let mut entries = Vec::new();
         if let Some((root, controllers)) = &self.unified {
-            let group = make(root, guest)?;
+            let group = make(&self.group(root, guest))?;
             for controller in controllers {
                 let enable = format!("+{}", controller.name());
                 std::fs::write(root.join("cgroup.subtree_control"), &enable)?;
@@ -125,7 +128,7 @@ impl Cgroups {
             entries.push(group.join("cgroup.procs"));
         }
         for (root, controller) in &self.single {
-            let group = make(root, guest)?;
+            let group = make(&self.group(root, guest))?;
             match controller {
                 Controller::Memory => {
                     std::fs::write(group.join("memory.limit_in_bytes"), limits.memory_bytes.to_string())?
@@ -143,7 +146,7 @@ impl Cgroups {
     /// Removes the guest's groups; no process is in them any more.
     pub(crate) fn remove(&self, guest: GuestId) -> std::io::Result<()> {
         for root in self.roots() {
-            match std::fs::remove_dir(root.join(PARENT).join(guest.to_string())) {
+            match std::fs::remove_dir(self.group(root, guest)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
@@ -158,12 +161,15 @@ impl Cgroups {
     pub(crate) fn out_of_memory(&self, guest: GuestId) -> bool {
         let counted = |root: &PathBuf| {
             ["memory.events", "memory.oom_control"].iter().any(|file| {
-                let text =
-                    std::fs::read_to_string(root.join(PARENT).join(guest.to_string()).join(file)).unwrap_or_default();
+                let text = std::fs::read_to_string(self.group(root, guest).join(file)).unwrap_or_default();
                 text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
             })
         };
         self.roots().any(counted)
+    }
+
+    fn group(&self, root: &Path, guest: GuestId) -> PathBuf {
+        root.join(PARENT).join(format!("{}{guest}", self.prefix))
     }
 
     fn roots(&self) -> impl Iterator<Item = &PathBuf> {
@@ -171,16 +177,15 @@ impl Cgroups {
     }
 }
 
-fn make(root: &Path, guest: GuestId) -> std::io::Result<PathBuf> {
-    let group = root.join(PARENT).join(guest.to_string());
+fn make(group: &Path) -> std::io::Result<PathBuf> {
     // The parent may be taken away by the last other guest between the two steps inside.
-    let mut result = std::fs::create_dir_all(&group);
+    let mut result = std::fs::create_dir_all(group);
     for _ in 0..3 {
         if result.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-            result = std::fs::create_dir_all(&group);
+            result = std::fs::create_dir_all(group);
         }
     }
-    result.map(|()| group)
+    result.map(|()| group.to_path_buf())
 }
 
 #[cfg(test)]
@@ -192,5 +197,13 @@ mod tests {
         let small = Limits::of(1, 128, Accel::Tcg);
         assert_eq!(small.memory_bytes >> 20, 128 + 256 + 16 + 2 + 256);
         assert!(Limits::of(1, 128, Accel::Kvm).memory_bytes < small.memory_bytes);
+    }
+
+    #[test]
+    fn groups_of_agents_that_share_a_machine_have_names_of_their_own() {
+        let guest = crate::tests_support::spec().id;
+        let named = |own| Cgroups::detect(own).group(Path::new("/x"), guest);
+        assert_eq!(named(None), Path::new("/x/mainstay").join(guest.to_string()));
+        assert_eq!(named(Some("n-2")), Path::new("/x/mainstay").join(format!("n-2.{guest}")));
     }
 }

@@ -9,6 +9,7 @@ use driver::{DriverError, Found, GuestId, GuestSpec, Observed, Run, Stock, StopC
 use serde_json::Value;
 use world::World;
 
+use crate::Config;
 use crate::accel::{Device, Knowledge};
 use crate::cgroup::Cgroups;
 use crate::disk::Tools;
@@ -17,8 +18,8 @@ use crate::layout::{GuestDir, Layout, failed};
 use crate::net::Net;
 use crate::process::{self, Marked, Process};
 use crate::running::{COMMAND, Phase, Running};
+use crate::share::Share;
 use crate::start::{self, Start};
-use crate::{Config, host};
 
 /// How long a process that holds a guest's lock may take to be recognized: it is between two of its first execs.
 const RECOGNIZE: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(crate) struct Guests {
     pub(crate) layout: Layout,
     pub(crate) tools: Tools,
     pub(crate) cgroups: Cgroups,
+    pub(crate) share: Share,
     pub(crate) images: Images,
     pub(crate) kvm: Knowledge,
     pub(crate) net: Box<dyn Net>,
@@ -36,7 +38,7 @@ pub(crate) struct Guests {
     running: parking_lot::Mutex<BTreeMap<GuestId, Arc<Running>>>,
     reports: parking_lot::Mutex<Reports>,
     /// Held while a user is chosen and recorded.
-    pub(crate) users: parking_lot::Mutex<()>,
+    pub(crate) users: tokio::sync::Mutex<()>,
 }
 
 /// Ends that nobody asked for: to the watcher, or kept until there is one.
@@ -61,7 +63,8 @@ impl Guests {
         Ok(Guests {
             world,
             tools: config.tools,
-            cgroups: Cgroups::detect(),
+            cgroups: Cgroups::detect(config.share.name.as_deref()),
+            share: config.share,
             images: Images::open(&layout)?,
             layout,
             kvm,
@@ -69,7 +72,7 @@ impl Guests {
             root,
             running: parking_lot::Mutex::default(),
             reports: parking_lot::Mutex::default(),
-            users: parking_lot::Mutex::default(),
+            users: tokio::sync::Mutex::default(),
         })
     }
 
@@ -78,7 +81,7 @@ impl Guests {
     }
 
     pub(crate) fn disk_gib(&self) -> u64 {
-        host::guest_disk_gib(self.layout.root(), &self.layout.guests())
+        self.share.disk_gib(&self.layout)
     }
 
     pub(crate) fn facts(&self, facts: &mut BTreeMap<String, String>) {
@@ -231,7 +234,7 @@ impl Guests {
                 None => self.world.sleep(LOOK_AGAIN).await,
             }
         };
-        let record = self.record(&dir, spec)?;
+        let record = self.record(&dir, spec).await?;
         let mut cards = Vec::new();
         for nic in &spec.nics {
             cards.push(self.net.plug(nic).await?);

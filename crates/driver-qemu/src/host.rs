@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Virtual processors given out for each real one: most servers idle.
 const VCPUS_PER_CPU: u32 = 16;
@@ -32,13 +32,13 @@ pub(crate) fn free_bytes(path: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Disk for guests, in GiB: what is free, and what guests have taken of it already.
-pub(crate) fn guest_disk_gib(root: &Path, guests: &Path) -> u64 {
+/// Disk for guests: what is free at `root`, and what guests in these directories have taken of it already.
+pub(crate) fn guest_disk_bytes(root: &Path, guests: &[PathBuf]) -> u64 {
     let mut bytes = free_bytes(root).unwrap_or(0);
-    for guest in std::fs::read_dir(guests).into_iter().flatten().flatten() {
+    for guest in guests.iter().filter_map(|guests| std::fs::read_dir(guests).ok()).flatten().flatten() {
         bytes += std::fs::metadata(guest.path().join("disk.qcow2")).map_or(0, |disk| disk.blocks() * 512);
     }
-    bytes >> 30
+    bytes
 }
 
 /// For people: what processor this is.

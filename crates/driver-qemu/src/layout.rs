@@ -28,13 +28,16 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn create(root: &Path) -> std::io::Result<Layout> {
-        let root = std::path::absolute(root)?;
-        let layout = Layout { root };
+        let layout = Layout::at(root)?;
         std::fs::create_dir_all(layout.images())?;
         std::fs::create_dir_all(layout.guests())?;
         std::fs::create_dir_all(layout.probes())?;
         private(&layout.root)?;
         Ok(layout)
+    }
+    /// One that may be there, to be looked at.
+    pub(crate) fn at(root: &Path) -> std::io::Result<Layout> {
+        Ok(Layout { root: std::path::absolute(root)? })
     }
     pub(crate) fn root(&self) -> &Path {
         &self.root

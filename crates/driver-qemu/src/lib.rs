@@ -10,6 +10,7 @@
 //! - what it says: `qmp` (pure) and `monitor`, `tail` (console), `running` (one guest held by this agent)
 //! - what it runs from: `prepare`, `images`, `disk`, `iso` (config drive), `layout`
 //! - what it is plugged into: `net`
+//! - what is its own of a machine that several agents share: `share`
 //!
 //! Absent: any decision about which guests should be; migration; hot plug.
 
@@ -30,6 +31,7 @@ mod probe;
 mod process;
 mod qmp;
 mod running;
+mod share;
 mod start;
 mod tail;
 #[cfg(test)]
@@ -49,6 +51,7 @@ use world::World;
 pub use disk::Tools;
 use guests::Guests;
 use layout::failed;
+pub use share::Share;
 
 /// How guests reach anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub struct Config {
     pub tools: Tools,
     /// How guests reach anything.
     pub networking: Networking,
+    /// What of the machine is this driver's.
+    pub share: Share,
 }
 
 /// The driver for real guests. Dropping it leaves every guest as it is.
@@ -92,6 +97,12 @@ impl QemuDriver {
         guests.remove_old_probes().await?;
         Ok(QemuDriver { guests: Arc::new(guests), version })
     }
+
+    /// Removes the control groups of a guest that does not run; its next run makes them again. For taking a cell down:
+    /// otherwise they are kept for as long as the guest is, and removed with it.
+    pub async fn remove_groups(&self, guest: GuestId) -> Result<(), DriverError> {
+        self.guests.remove_groups(guest).await
+    }
 }
 
 #[async_trait]
@@ -102,8 +113,8 @@ impl Driver for QemuDriver {
         self.guests.facts(&mut facts);
         let (major, minor, micro) = self.version;
         Capacity {
-            vcpus: host::vcpus(),
-            memory_mib: host::guest_memory_mib(),
+            vcpus: self.guests.share.vcpus(),
+            memory_mib: self.guests.share.memory_mib(),
             disk_gib: self.guests.disk_gib(),
             hypervisor: "QEMU".into(),
             hypervisor_version: major * 1_000_000 + minor * 1_000 + micro,

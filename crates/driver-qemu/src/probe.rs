@@ -156,6 +156,7 @@ mod tests {
             boot_id: "a boot".into(),
             tools: crate::Tools::default(),
             networking: crate::Networking::User,
+            share: crate::Share::default(),
         };
         let net = crate::net::open(&config.networking).unwrap();
         let guests = Guests::open(world, config, net, (0, 0, 0)).unwrap();

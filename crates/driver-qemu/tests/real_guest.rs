@@ -14,7 +14,7 @@ use driver::{
     Driver, DriverError, GuestId, GuestSpec, ImageFormat, ImageRef, ImageSource, NetworkId, NetworkSpec, NetworkState,
     Nic, Observed, PortId, PortState, Run, StopCause, Subnet, Watcher,
 };
-use driver_qemu::{Config, Networking, QemuDriver, Tools};
+use driver_qemu::{Config, Networking, QemuDriver, Share, Tools};
 use world::World;
 
 const BOOT: Duration = Duration::from_secs(60);
@@ -112,7 +112,13 @@ fn spec(world: &World, image: ImageRef) -> (GuestSpec, NetworkState) {
 }
 
 async fn open(world: &World, dir: &Path, networking: Networking) -> QemuDriver {
-    let config = Config { state_dir: dir.to_path_buf(), boot_id: "a boot".into(), tools: Tools::default(), networking };
+    let config = Config {
+        state_dir: dir.to_path_buf(),
+        boot_id: "a boot".into(),
+        tools: Tools::default(),
+        networking,
+        share: Share::default(),
+    };
     QemuDriver::open(world.clone(), config).await.unwrap()
 }
 
@@ -158,7 +164,7 @@ const TAG: &str = "qdrv";
 
 /// What a node has: its own networks as root, QEMU's without.
 fn networking() -> Networking {
-    if root() { Networking::Node(node_net::Config { tag: TAG.into() }) } else { Networking::User }
+    if root() { Networking::Node(node_net::Config { tag: TAG.into(), node: None }) } else { Networking::User }
 }
 
 fn root() -> bool {

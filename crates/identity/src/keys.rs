@@ -14,7 +14,7 @@ use world::{Wall, World};
 
 use crate::error::Error;
 use crate::record::TokenKey;
-use crate::service::{Changes, Decided, TOKEN_SPAN};
+use crate::service::{Changes, Decided, TOKEN_SPAN_MAX};
 
 /// Keys at a time. Beyond it rotations are refused: each is one more that a thief could have.
 const KEYS_MAX: usize = 32;
@@ -65,7 +65,7 @@ pub async fn rotate(world: &World, view: &Arc<View>, void_others: bool) -> Resul
 /// How many of the oldest `keys` have signed no token that can still be good.
 fn ended(keys: &[(TokenKey, Revision)], now: Wall) -> usize {
     // A key has signed nothing since the next one was made.
-    let over = |pair: &&[(TokenKey, Revision)]| pair[1].0.created + TOKEN_SPAN + CLOCK_SKEW < now;
+    let over = |pair: &&[(TokenKey, Revision)]| pair[1].0.created + TOKEN_SPAN_MAX + CLOCK_SKEW < now;
     keys.windows(2).take_while(over).count()
 }
 

@@ -39,5 +39,5 @@ pub use error::Error;
 pub use index::indexes;
 pub use name::{BadName, DomainId, GroupId, ProjectId, RoleId, UserId};
 pub use password::Passwords;
-pub use service::{HangingOnUser, Identity, TOKEN_SPAN};
+pub use service::{HangingOnUser, Identity, TOKEN_SPAN_MAX};
 pub use verify::Verified;

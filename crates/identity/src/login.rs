@@ -11,7 +11,7 @@ use crate::keys;
 use crate::name::{DomainId, ProjectId, UserId};
 use crate::password::Busy;
 use crate::record::{ApplicationCredential, Domain, NameClaim, NameOf, Project, RevokedToken, User};
-use crate::service::{Decided, Identity, TOKEN_SPAN};
+use crate::service::{Decided, Identity};
 use crate::token::{self, Claims, Method, Place};
 use crate::verify::{Unsupported, Verified};
 
@@ -119,7 +119,7 @@ impl Identity {
         Ok(Proven {
             user: user.id,
             methods: vec![Method::Password],
-            expires: self.world.wall() + TOKEN_SPAN,
+            expires: self.world.wall() + self.token_span(),
             chain: None,
             credential: None,
             default_place: None,
@@ -157,11 +157,11 @@ impl Identity {
         }
         let credential = found.ok_or(LoginError::Refused("no such application credential, or not its secret"))?;
         let now = self.world.wall();
-        let end = credential.expires.unwrap_or(now + TOKEN_SPAN);
+        let end = credential.expires.unwrap_or(now + self.token_span());
         Ok(Proven {
             user: credential.user.clone(),
             methods: vec![Method::ApplicationCredential],
-            expires: end.min(now + TOKEN_SPAN),
+            expires: end.min(now + self.token_span()),
             chain: None,
             default_place: Some(Place::Project(credential.project.clone())),
             credential: Some(credential),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::{Settings, keys};
 use store::{CommitError, Key, KeyRange, Reader, Record, Txn, View};
 use world::World;
 
@@ -13,8 +14,8 @@ use crate::password::Passwords;
 use crate::record::{Epoch, RevokedToken};
 use crate::verify::Verified;
 
-/// How long a token is good, unless it was got with one that ends sooner.
-pub const TOKEN_SPAN: Duration = Duration::from_secs(3600);
+/// The longest that a token can be good, however it is configured: for so long the key that signed it is kept.
+pub const TOKEN_SPAN_MAX: Duration = Duration::from_secs(3600 * keys::TOKEN_HOURS_MAX);
 /// How often a decision is taken again because something else changed what it rested on.
 const ATTEMPTS_MAX: usize = 16;
 /// How often a transaction of unknown outcome is sent again.
@@ -31,6 +32,7 @@ pub struct Identity {
     pub(crate) passwords: Passwords,
     pub(crate) cache: Cache<Verified>,
     pub(crate) epoch: Key,
+    settings: Arc<Settings>,
     changes: Changes,
     pub(crate) hanging_on_users: &'static [HangingOnUser],
 }
@@ -74,19 +76,25 @@ impl<T> Decided<T> {
 impl Identity {
     /// Identity over `view`, which must have been opened with [`crate::indexes`] among its own.
     pub fn new(world: &World, view: Arc<View>, passwords: Passwords) -> Arc<Identity> {
-        Identity::with(world, view, passwords, &[])
+        Identity::with(world, view, passwords, &[], &Settings::defaults())
     }
 
-    /// The same, where others keep things for users: those go with the user.
+    /// The same, where others keep things for users, which go with the user, and the life of tokens is configured.
     pub fn with(
         world: &World,
         view: Arc<View>,
         passwords: Passwords,
         hanging_on_users: &'static [HangingOnUser],
+        settings: &Arc<Settings>,
     ) -> Arc<Identity> {
         let (changes, epoch) = (Changes::new(world, &view), Epoch::key_of_all());
-        let (world, cache) = (world.clone(), Cache::new());
-        Arc::new(Identity { world, view, passwords, cache, epoch, changes, hanging_on_users })
+        let (world, cache, settings) = (world.clone(), Cache::new(), Arc::clone(settings));
+        Arc::new(Identity { world, view, passwords, cache, epoch, settings, changes, hanging_on_users })
+    }
+
+    /// How long a token is good that is issued now, unless it is got with one that ends sooner.
+    pub(crate) fn token_span(&self) -> Duration {
+        self.settings.get(&keys::TOKEN_SPAN)
     }
 
     /// The world that this runs in.

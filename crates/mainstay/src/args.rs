@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use pki::Role;
+use proto::operator::v1 as wire;
 
-use crate::cli::Question;
+use crate::cli::{ConfigQuestion, Question};
 
 /// A cloud in one binary.
 #[derive(Debug, Parser)]
@@ -36,6 +38,8 @@ pub enum Command {
     Keys(Keys),
     /// Whether everything that is limited is held by somebody, and nodes hold what the records say. Succeeds if so.
     Audit(Audit),
+    /// The configuration of the cell.
+    Config(Config),
     /// The path of a request through every process.
     Trace(Trace),
 }
@@ -61,13 +65,16 @@ pub struct Dev {
     /// How guests are run; given at the first start and kept.
     #[arg(long)]
     pub driver: Option<DriverKind>,
-    /// Number of nodes.
+    /// Number of nodes. Those that run real guests share this machine in equal parts.
     #[arg(long)]
     pub nodes: Option<u32>,
     /// Guests that ran when the machine went down are started again after its boot; `=false`: they stay off, as at
     /// first. Kept from start to start.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub resume_guests_after_boot: Option<bool>,
+    /// Where names are answered over DNS, UDP and TCP; given more than once: at each.
+    #[arg(long)]
+    pub dns_listen: Vec<SocketAddr>,
     /// The file that identifies this boot of the machine.
     #[arg(long, default_value = BOOT_ID_FILE)]
     pub boot_id_file: PathBuf,
@@ -97,7 +104,7 @@ pub struct Serve {
     /// Where the cell keeps everything.
     #[arg(long, env = "MAINSTAY_HOME")]
     pub home: PathBuf,
-    /// Roles of this process: all of them, or any of store, api, coordinator, scheduler.
+    /// Roles of this process: all of them, or any of store, api, coordinator, scheduler, liveness, names.
     #[arg(long, value_delimiter = ',', default_value = "control")]
     pub roles: Vec<Role>,
     /// The name of this process among those of its role.
@@ -109,11 +116,24 @@ pub struct Serve {
     /// Where the public API listens.
     #[arg(long)]
     pub listen: Option<SocketAddr>,
-    /// Other processes, as role/name=address:port.
-    #[arg(long = "peer", value_parser = parse_peer)]
-    pub peers: Vec<rpc::Target>,
+    #[command(flatten)]
+    pub found: Found,
+    /// The availability zone of this process; calls prefer processes of their own.
+    #[arg(long, default_value = "")]
+    pub zone: String,
+    /// Where names are answered over DNS, UDP and TCP, by a process with the role names; given more than once: at each.
+    #[arg(long)]
+    pub dns_listen: Vec<SocketAddr>,
     #[command(flatten)]
     pub watched: Watched,
+}
+
+/// Where the cell is found.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Found {
+    /// Addresses of liveness instances, beside those in the home's bootstrap.json: one good one is enough.
+    #[arg(long, env = "MAINSTAY_BOOTSTRAP", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub bootstrap: Vec<SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,9 +147,12 @@ pub struct Agent {
     /// How guests are run.
     #[arg(long)]
     pub driver: DriverKind,
-    /// Coordinators and image services, as role/name=address:port.
-    #[arg(long = "peer", value_parser = parse_peer)]
-    pub peers: Vec<rpc::Target>,
+    #[command(flatten)]
+    pub found: Found,
+    /// The machine that these nodes are on: several agents of one large machine give the same. Otherwise each node is a
+    /// machine of its own.
+    #[arg(long)]
+    pub machine: Option<String>,
     /// Where the first node answers; further ones on ports of their own.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub rpc_listen: SocketAddr,
@@ -144,7 +167,26 @@ pub struct Agent {
     #[arg(long)]
     pub until_input_ends: bool,
     #[command(flatten)]
+    pub part: Part,
+    #[command(flatten)]
     pub watched: Watched,
+}
+
+/// What a node that runs real guests has of its machine.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Part {
+    /// So many nodes share the machine, and this one has an equal part of it.
+    #[arg(long, default_value = "1")]
+    pub parts: NonZeroU32,
+    /// Virtual processors for guests, rather than an equal part.
+    #[arg(long)]
+    pub vcpus: Option<u32>,
+    /// Memory for guests in MiB, rather than an equal part.
+    #[arg(long)]
+    pub memory_mib: Option<u64>,
+    /// Disk for guests in GiB, rather than an equal part.
+    #[arg(long)]
+    pub disk_gib: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -248,6 +290,118 @@ impl From<KeysQuestion> for Question {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(subcommand)]
+    pub question: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// What is set, for one key or for all.
+    Get {
+        /// The key; without one, all for which something is set.
+        key: Option<String>,
+        /// Also keys for which nothing is set, with what holds for the cell.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Sets a key: for the whole cell, or for what is named. The most specific wins: node, role, zone, cell.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Takes back what is set for a key: for the whole cell, or for what is named.
+    Unset {
+        /// The key.
+        key: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Who changed what and when, the newest first.
+    History {
+        /// The key; without one, all.
+        key: Option<String>,
+    },
+    /// Sets everything as it was at a revision, in one step that can be rolled back itself.
+    Rollback {
+        /// The revision of a change, as `history` shows it, or any other of the store.
+        revision: u64,
+    },
+    /// What a key is, what is set for it, and what holds at a place.
+    Explain {
+        /// The key.
+        key: String,
+        /// For this node; its zone is known.
+        #[arg(long)]
+        node: Option<String>,
+        /// For a process of this role.
+        #[arg(long)]
+        role: Option<Role>,
+        /// For what is in this availability zone.
+        #[arg(long)]
+        zone: Option<String>,
+    },
+}
+
+/// Where a key is set: at most one of these; none: for the whole cell.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub struct Scope {
+    /// For what is in this availability zone.
+    #[arg(long)]
+    pub zone: Option<String>,
+    /// For the processes that play this role.
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// For this node.
+    #[arg(long)]
+    pub node: Option<String>,
+}
+
+impl From<Scope> for config::Scope {
+    fn from(scope: Scope) -> config::Scope {
+        let zone = scope.zone.map(config::Scope::Zone);
+        let role = scope.role.map(config::Scope::Role);
+        let node = scope.node.map(config::Scope::Node);
+        node.or(role).or(zone).unwrap_or(config::Scope::Cell)
+    }
+}
+
+impl From<ConfigCommand> for Question {
+    fn from(command: ConfigCommand) -> Question {
+        let at = |scope: Scope| config::Scope::from(scope).to_string();
+        Question::Config(match command {
+            ConfigCommand::Get { key, all } => {
+                ConfigQuestion::Get(wire::GetConfigRequest { key: key.unwrap_or_default(), all })
+            }
+            ConfigCommand::Set { key, value, scope } => {
+                ConfigQuestion::Set(wire::SetConfigRequest { key, scope: at(scope), value })
+            }
+            ConfigCommand::Unset { key, scope } => {
+                ConfigQuestion::Unset(wire::UnsetConfigRequest { key, scope: at(scope) })
+            }
+            ConfigCommand::History { key } => {
+                ConfigQuestion::History(wire::ConfigHistoryRequest { key: key.unwrap_or_default() })
+            }
+            ConfigCommand::Rollback { revision } => ConfigQuestion::Rollback(wire::RollbackConfigRequest { revision }),
+            ConfigCommand::Explain { key, node, role, zone } => ConfigQuestion::Explain(wire::ExplainConfigRequest {
+                key,
+                zone: zone.unwrap_or_default(),
+                role: role.map(|role| role.to_string()).unwrap_or_default(),
+                node: node.unwrap_or_default(),
+            }),
+        })
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Audit {
     #[command(flatten)]
     pub ask: Ask,
@@ -262,12 +416,4 @@ pub struct Trace {
     pub ask: Ask,
     /// The id of a request (`req-…`) or of a server.
     pub subject: String,
-}
-
-fn parse_peer(text: &str) -> Result<rpc::Target, String> {
-    let bad = || format!("{text:?} is not of the form role/name=address:port");
-    let (who, endpoint) = text.split_once('=').ok_or_else(bad)?;
-    let (role, name) = who.split_once('/').ok_or_else(bad)?;
-    let _address: SocketAddr = endpoint.parse().map_err(|_| bad())?;
-    Ok(rpc::Target { role: role.parse()?, name: name.to_owned(), endpoint: endpoint.to_owned() })
 }

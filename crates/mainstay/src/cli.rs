@@ -1,5 +1,6 @@
 //! The operator's commands: asked over RPC with the operator's certificate, answered as tables or JSON.
 
+mod config;
 mod table;
 mod waterfall;
 
@@ -19,6 +20,8 @@ use world::os::OsHost;
 use crate::args::{Ask, Audit, Output};
 use crate::home::Home;
 
+pub use config::ConfigQuestion;
+
 /// How long an answer is waited for.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,7 @@ pub enum Question {
     RotateKeys { void_tokens: bool },
     Trace(String),
     Audit,
+    Config(ConfigQuestion),
 }
 
 /// Asks and prints.
@@ -100,6 +104,7 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
             let rotated = client.rotate_token_keys(request).await.map_err(failed)?.into_inner();
             (table::rotated(&rotated), rotated_json(&rotated))
         }
+        Question::Config(question) => config::ask(&mut client, question).await.map_err(failed)?,
         Question::Trace(subject) => {
             let request = wire::GetTraceRequest { subject: subject.clone() };
             let trace = client.get_trace(request).await.map_err(failed)?.into_inner();

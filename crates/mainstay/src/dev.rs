@@ -3,11 +3,12 @@
 //! All control roles run in this process; agents run in processes of their own, which end with this one (their standard
 //! input ends), and are started again if they end before. Guests belong to nobody: they run on.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use driver::Driver;
 use pki::Role;
 use rpc::Target;
@@ -15,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 use world::os::OsHost;
 
-use crate::args::{Dev, DriverKind, Watched};
+use crate::args::{Dev, DriverKind, Part, Watched};
 use crate::control::{self, Plan};
 use crate::home::{Home, Wish};
 
@@ -26,7 +27,7 @@ const FIRST_NODES_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the cell until SIGTERM or SIGINT.
 pub fn run(args: &Dev) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &args.home.join("run"));
@@ -36,7 +37,6 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             nodes: args.nodes,
             resume_guests_after_boot: args.resume_guests_after_boot,
         };
-        check_nodes(&args.home, &wish)?;
         let home = Home::open_or_create(&world, &args.home, &wish)?;
         say_what_is_missing(&home);
         let plan = Plan {
@@ -44,8 +44,11 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             roles: [Role::Control].into(),
             name: "main".into(),
             rpc_listen: ([127, 0, 0, 1], 0).into(),
-            peers: Vec::new(),
+            bootstrap: Vec::new(),
+            zone: String::new(),
+            dns_listen: args.dns_listen.clone(),
             watched: args.watched.clone(),
+            logs,
         };
         let running = control::start(&world, plan).await?;
         start_agents(&world, &home, &running.rpc, args);
@@ -67,25 +70,6 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
         running.stop().await;
         Ok(())
     })
-}
-
-/// Looks at what the home would become, before it becomes it.
-fn check_nodes(dir: &Path, wish: &Wish) -> anyhow::Result<()> {
-    let there = Home::open(dir).ok().map(|home| home.cell);
-    let driver = there.as_ref().map(|cell| cell.driver).or(wish.driver).unwrap_or(DriverKind::Qemu);
-    let nodes = wish.nodes.or(there.map(|cell| cell.nodes)).unwrap_or(1);
-    refuse_shared_networks(driver, nodes, rustix::process::geteuid().is_root())
-}
-
-/// Nodes of one machine would share a network's namespaces, bridge and filters, and undo each other's work on them.
-fn refuse_shared_networks(driver: DriverKind, nodes: u32, real_networks: bool) -> anyhow::Result<()> {
-    match driver {
-        DriverKind::Qemu if nodes > 1 && real_networks => bail!(
-            "one machine is one node that runs real guests, and this cell would have {nodes}: start it with --nodes 1, \
-             or try many nodes with --driver fake and a home of its own"
-        ),
-        DriverKind::Qemu | DriverKind::Fake => Ok(()),
-    }
 }
 
 fn say_what_is_missing(home: &Home) {
@@ -148,7 +132,7 @@ async fn agent_process(
     if home.cell.resume_guests_after_boot {
         command.arg("--resume-guests-after-boot");
     }
-    command.arg("--peer").arg(format!("{control}={}", control.endpoint));
+    command.arg("--bootstrap").arg(&control.endpoint);
     // A port of its own: the one that was asked for is this process's.
     command.args(["--metrics-listen", "127.0.0.1:0"]);
     if let Some(endpoint) = &watched.otlp_endpoint {
@@ -156,6 +140,10 @@ async fn agent_process(
     }
     if let Some(authority) = &watched.otlp_ca {
         command.arg("--otlp-ca").arg(authority);
+    }
+    command.args(["--parts", &parts(home).to_string()]);
+    if home.cell.driver == DriverKind::Qemu {
+        command.args(["--machine", &crate::membership::machine()]);
     }
     for node in nodes {
         // Issued here, so that no agent process needs the authority's key.
@@ -173,6 +161,14 @@ async fn agent_process(
     Ok(child.wait().await?)
 }
 
+/// How many nodes share this machine's processors, memory and disk. Fake ones have what they pretend.
+fn parts(home: &Home) -> NonZeroU32 {
+    match home.cell.driver {
+        DriverKind::Qemu => NonZeroU32::new(home.cell.nodes).unwrap_or(NonZeroU32::MIN),
+        DriverKind::Fake => NonZeroU32::MIN,
+    }
+}
+
 /// Returns at SIGTERM or SIGINT.
 pub async fn wait_for_end() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -184,7 +180,8 @@ pub async fn wait_for_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what a stopped cell has left on this machine: running guests and networks. Its records and disks stay.
+/// Removes what a stopped cell has left on this machine: running guests, their limits, and networks, of all its nodes. Its
+/// records and disks stay.
 pub fn down(dir: &Path) -> anyhow::Result<()> {
     let home = Home::open(dir)?;
     match home.cell.driver {
@@ -194,11 +191,13 @@ pub fn down(dir: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &home.path("run"));
+        let part = Part { parts: parts(&home), vcpus: None, memory_mib: None, disk_gib: None };
         for entry in std::fs::read_dir(home.path("agents")).context("cannot list the agents")? {
             // What is removed is removed in any boot: only what KVM was found to do hangs on it.
-            let driver = crate::node::qemu(&world, &home, &entry?.path(), String::new()).await?;
+            let driver = crate::node::qemu(&world, &home, &entry?.path(), String::new(), part).await?;
             for found in driver.find().await? {
                 driver.ensure_stopped(found.guest, None).await?;
+                driver.remove_groups(found.guest).await?;
             }
         }
         anyhow::Ok(())
@@ -207,20 +206,4 @@ pub fn down(dir: &Path) -> anyhow::Result<()> {
         node_net::destroy_all(&home.cell.tag).context("cannot remove the networks")?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_with_real_networks_have_a_machine_each() {
-        let refused = refuse_shared_networks(DriverKind::Qemu, 2, true).unwrap_err().to_string();
-        assert!(refused.contains("--nodes 1"), "it says what to do: {refused}");
-        for (driver, nodes, real) in
-            [(DriverKind::Qemu, 1, true), (DriverKind::Qemu, 2, false), (DriverKind::Fake, 50, true)]
-        {
-            refuse_shared_networks(driver, nodes, real).unwrap();
-        }
-    }
 }

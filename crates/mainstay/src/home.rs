@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cell.json            name, listen address, driver, nodes: written once, when the cell is made
+//! bootstrap.json       where to find the cell, if it is not on this machine: {"liveness": ["address:port"]}
 //! pki/                 the authority; key and certificate of every process and of the operator (0600)
 //! admin-password       (0600)        clouds.yaml, openrc    for clients (0600)
 //! store/cell.db        the store     images/    image content
@@ -236,7 +237,33 @@ impl Home {
     }
 }
 
+/// What a process needs to find the cell, beside its certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Addresses of liveness instances, as address:port. One good one is enough.
+    #[serde(default)]
+    pub liveness: Vec<String>,
+}
+
 impl Home {
+    /// The bootstrap file, `bootstrap.json`; nothing where there is none.
+    pub fn bootstrap(&self) -> anyhow::Result<Bootstrap> {
+        let file = self.dir.join("bootstrap.json");
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Bootstrap::default()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
+        let bootstrap: Bootstrap = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not of the form {{\"liveness\": [\"address:port\"]}}", file.display()))?;
+        for address in &bootstrap.liveness {
+            let _address: SocketAddr =
+                address.parse().with_context(|| format!("{address:?} in {} is no address:port", file.display()))?;
+        }
+        Ok(bootstrap)
+    }
+
     /// Notes where a control process answers, for the operator's commands.
     pub fn note_process(&self, process: &rpc::Target) -> anyhow::Result<()> {
         let note = Note { endpoint: process.endpoint.clone(), pid: std::process::id() };

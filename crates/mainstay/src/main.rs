@@ -3,12 +3,14 @@
 #![expect(unreachable_pub, reason = "a binary has no outside: `pub` says what a module offers to its siblings")]
 
 mod args;
+mod beside;
 mod cli;
 mod control;
 mod dev;
 mod heap;
 mod home;
 mod logs;
+mod membership;
 mod metrics;
 mod node;
 mod observe;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Node(node) => cli::run(&node.ask, cli::Question::Nodes),
         Command::Audit(audit) => return exit(cli::audit(&audit)),
         Command::Keys(keys) => cli::run(&keys.ask, keys.question.into()),
+        Command::Config(config) => cli::run(&config.ask, config.question.into()),
         Command::Trace(trace) => cli::run(&trace.ask, cli::Question::Trace(trace.subject)),
     };
     exit(ended.map(|()| true))

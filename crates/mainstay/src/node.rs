@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use agent::{Journal, Node};
 use anyhow::{Context, bail};
+use config::{Place, Settings};
 use driver::Driver;
 use driver_fake::FakeMachine;
-use driver_qemu::{Networking, QemuDriver, Tools};
+use driver_qemu::{Networking, QemuDriver, Share, Tools};
+use liveness::core::Wanted;
 use pki::Role;
 use rpc::tls::{Listener, TlsPeers};
-use rpc::{Health, Peers, Server, Target};
+use rpc::{Health, Server, Target};
 use telemetry::Ring;
 use telemetry::export::Outbox;
 use telemetry::metrics::Metrics;
@@ -24,10 +26,12 @@ use tonic::service::Routes;
 use world::World;
 use world::os::OsHost;
 
-use crate::args::{Agent, DriverKind};
+use crate::args::{Agent, DriverKind, Part};
 use crate::home::{Home, make_dir};
+use crate::logs::Logs;
+use crate::membership::{self, Joining, Membership};
 use crate::operator::RELEASE;
-use crate::{metrics, otlp, renew};
+use crate::{beside, control, metrics, otlp, renew};
 
 /// How long to wait for an agent process of the same nodes to end.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +39,7 @@ const PREDECESSOR_PAUSE: Duration = Duration::from_millis(20);
 
 /// `mainstay agent`.
 pub fn run(args: &Agent) -> anyhow::Result<()> {
-    crate::logs::start();
+    let logs = crate::logs::start();
     let home = Home::open(&args.home)?;
     let dir = home.path("agents").join(args.nodes.first().context("no node is named")?);
     make_dir(&dir)?;
@@ -43,7 +47,8 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
     runtime.block_on(async {
         let world = OsHost::world(tokio::runtime::Handle::current(), &dir);
         let _lock = lock(&world, &dir).await?;
-        let (journal, outbox) = start(&world, &home, args, &dir).await?;
+        beside::settle(&home, &dir)?;
+        let Running { journal, outbox, members } = start(&world, &home, args, &dir, logs).await?;
         println!("ready {} nodes", args.nodes.len());
         let input = async {
             if args.until_input_ends {
@@ -59,6 +64,7 @@ pub fn run(args: &Agent) -> anyhow::Result<()> {
             // What lies behind the failure in the log is unknown: only opening it again can tell.
             error = journal.failed() => bail!("the agent's log failed ({error}); the process ends, start it again"),
         }
+        futures_util::future::join_all(members.iter().map(Membership::leave)).await;
         if let Some(outbox) = outbox {
             outbox.flush(otlp::FLUSH_WAIT_MAX).await;
         }
@@ -101,9 +107,18 @@ struct Process<'a> {
     ring: Arc<Ring>,
     metrics: Metrics,
     health: Health,
+    settings: Arc<Settings>,
+    bootstrap: Vec<Target>,
 }
 
-async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::Result<(Arc<Journal>, Option<Outbox>)> {
+/// What runs.
+struct Running {
+    journal: Arc<Journal>,
+    outbox: Option<Outbox>,
+    members: Vec<Membership>,
+}
+
+async fn start(world: &World, home: &Home, args: &Agent, dir: &Path, logs: Logs) -> anyhow::Result<Running> {
     let boot_id = std::fs::read_to_string(&args.boot_id_file)
         .with_context(|| format!("cannot read which boot this is from {}", args.boot_id_file.display()))?;
     let boot = Boot { id: boot_id.trim().to_owned(), resumes: args.resume_guests_after_boot };
@@ -123,28 +138,38 @@ async fn start(world: &World, home: &Home, args: &Agent, dir: &Path) -> anyhow::
     ring.measure(&metrics);
     let outbox = otlp::start(world, &metrics, &args.watched)?;
     outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
-    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health };
+    // Of several nodes in one process none is the one that it serves.
+    let node = if args.nodes.len() == 1 { args.nodes.first().cloned() } else { None };
+    let settings = Settings::new(Place { zone: None, roles: [Role::Agent].into(), node });
+    logs.follow(world, &settings);
+    let bootstrap = membership::bootstrap(home, &args.found.bootstrap)?;
+    let process = Process { world, home, args, dir, boot, journal, ring, metrics, health, settings, bootstrap };
+    let mut members = Vec::new();
     for (index, name) in args.nodes.iter().enumerate() {
         let driver: Arc<dyn Driver> = match &machine {
             Some(machine) => machine.driver(name),
-            None => Arc::new(qemu(world, home, dir, process.boot.id.clone()).await?),
+            None => Arc::new(qemu(world, home, dir, process.boot.id.clone(), args.part).await?),
         };
         let listen = if index == 0 { args.rpc_listen } else { SocketAddr::new(args.rpc_listen.ip(), 0) };
-        start_node(&process, name, driver, listen).await?;
+        members.push(start_node(&process, name, driver, listen).await?);
     }
     process.health.serving();
-    Ok((process.journal, outbox))
+    Ok(Running { journal: process.journal, outbox, members })
 }
 
 /// The driver for the guests under `dir`.
-pub async fn qemu(world: &World, home: &Home, dir: &Path, boot_id: String) -> anyhow::Result<QemuDriver> {
+pub async fn qemu(world: &World, home: &Home, dir: &Path, boot_id: String, part: Part) -> anyhow::Result<QemuDriver> {
+    let own = beside::own_name(dir);
     let networking = if rustix::process::geteuid().is_root() {
-        Networking::Node(node_net::Config { tag: home.cell.tag.clone() })
+        Networking::Node(node_net::Config { tag: home.cell.tag.clone(), node: own.clone() })
     } else {
         tracing::warn!("without root: guests get user-mode networking, without security groups, and are not confined");
         Networking::User
     };
-    let config = driver_qemu::Config { state_dir: dir.to_path_buf(), boot_id, tools: Tools::default(), networking };
+    let Part { parts, vcpus, memory_mib, disk_gib } = part;
+    let share = Share { name: own, among: Some(home.path("agents")), parts, vcpus, memory_mib, disk_gib };
+    let config =
+        driver_qemu::Config { state_dir: dir.to_path_buf(), boot_id, tools: Tools::default(), networking, share };
     QemuDriver::open(world.clone(), config).await.map_err(Into::into)
 }
 
@@ -153,19 +178,29 @@ async fn start_node(
     name: &str,
     driver: Arc<dyn Driver>,
     listen: SocketAddr,
-) -> anyhow::Result<()> {
-    let Process { world, home, args, dir, boot, journal, metrics, health, .. } = process;
+) -> anyhow::Result<Membership> {
+    let Process { world, home, args, dir, boot, journal, metrics, health, settings, .. } = process;
     let credentials = home.credentials(world, Role::Agent, name)?;
     renew::keep_agent_fresh(world, home, name, &credentials);
     let identity = home.identity(Role::Agent, name);
     // Its spans carry its own name, whoever else is in this process.
     let ring = process.ring.beside(identity.to_string());
-    let peers: Arc<dyn Peers> = TlsPeers::new(world, identity, &credentials)?;
-    let with = |role: Role| -> Vec<Target> {
-        args.peers.iter().filter(|peer| peer.role == role || peer.role == Role::Control).cloned().collect()
-    };
-    // The address comes first: it is what the node tells its coordinators.
+    let tls = TlsPeers::new(world, identity.clone(), &credentials)?;
+    // The address comes first: it is what the node tells others.
     let listener = Listener::bind(listen).await?;
+    let membership = membership::join(Joining {
+        world,
+        ring: &ring,
+        own: identity,
+        roles: [Role::Agent].into(),
+        address: listener.address(),
+        zone: String::new(),
+        machine: args.machine.clone().unwrap_or_else(|| name.to_owned()),
+        tls: &tls,
+        bootstrap: process.bootstrap.clone(),
+        watch: Wanted::Roles([Role::Coordinator, Role::Api].into()),
+        settings,
+    });
     let node = Node::start(
         world,
         journal,
@@ -176,9 +211,9 @@ async fn start_node(
             resume_after_boot: boot.resumes,
             release: RELEASE.to_owned(),
             driver,
-            peers,
-            coordinators: with(Role::Coordinator),
-            images: with(Role::Api),
+            peers: Arc::clone(&membership.peers),
+            directory: Arc::clone(&membership.directory),
+            images: vec![Target::any(Role::Api)],
             scratch: dir.join("scratch").join(name),
             files: Arc::new(agent::OnDisk),
             ring: Arc::clone(&ring),
@@ -188,6 +223,9 @@ async fn start_node(
         .add_service(telemetry::service::service(&ring))
         .add_service(health.service());
     let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
+    control::bound_calls(world, settings, &server);
+    membership::stamp(&server, settings);
     listener.serve(world, server, &credentials)?;
-    Ok(())
+    membership.serving([]);
+    Ok(membership)
 }

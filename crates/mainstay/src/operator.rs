@@ -1,6 +1,7 @@
-//! What operators ask a cell: status, works, nodes, traces, audits. Served by coordinators.
+//! What operators ask a cell: status, works, nodes, traces, audits, configuration. Served by coordinators.
 
 mod audit;
+mod config;
 mod nodes;
 mod status;
 mod trace;
@@ -9,7 +10,8 @@ mod works;
 use std::sync::{Arc, OnceLock};
 
 use coordinator::{Coordinator, Work};
-use pki::Role;
+use names::Directory;
+use pki::{Identity, Role};
 use proto::operator::v1 as wire;
 use proto::operator::v1::operator_service_server::{OperatorService, OperatorServiceServer};
 use rpc::{Health, Peers, Target};
@@ -19,6 +21,7 @@ use telemetry::Ring;
 use tonic::{Request, Response, Status};
 
 use crate::control::Plan;
+use crate::membership::Membership;
 
 /// The release of this program.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -35,7 +38,8 @@ struct Inner {
     coordinator: OnceLock<Arc<Coordinator>>,
     health: Health,
     cell: String,
-    others: Vec<Target>,
+    own: Identity,
+    directory: Arc<Directory>,
 }
 
 impl Operator {
@@ -43,7 +47,7 @@ impl Operator {
     pub fn new(
         view: &Arc<View>,
         ring: &Arc<Ring>,
-        peers: &Arc<dyn Peers>,
+        membership: &Membership,
         attendance: &Arc<Attendance>,
         plan: &Plan,
         health: &Health,
@@ -51,12 +55,13 @@ impl Operator {
         Operator(Arc::new(Inner {
             view: Arc::clone(view),
             ring: Arc::clone(ring),
-            peers: Arc::clone(peers),
+            peers: Arc::clone(&membership.peers),
             attendance: Arc::clone(attendance),
             coordinator: OnceLock::new(),
             health: health.clone(),
             cell: plan.home.cell.name.clone(),
-            others: plan.peers.clone(),
+            own: membership.own.clone(),
+            directory: Arc::clone(&membership.directory),
         }))
     }
 
@@ -73,12 +78,11 @@ impl Operator {
 }
 
 impl Inner {
-    /// Every process of the cell that this one knows of, beside itself.
+    /// Every process of the cell that may answer, beside this one.
     fn others(&self) -> Vec<Target> {
-        let nodes = self.attendance.all().into_iter().filter_map(|node| self.attendance.target(&node));
-        let mut all = self.others.clone();
-        all.extend(nodes);
-        all
+        let listed = self.directory.all();
+        let others = listed.iter().filter(|listing| listing.who != self.own && !listing.status.is_final());
+        others.filter_map(|listing| listing.target()).collect()
     }
 }
 
@@ -157,6 +161,51 @@ impl OperatorService for Operator {
 
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
         audit::hold(&self.0).await.map(Response::new)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<wire::GetConfigRequest>,
+    ) -> Result<Response<wire::GetConfigResponse>, Status> {
+        config::get(&self.0, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<wire::SetConfigRequest>,
+    ) -> Result<Response<wire::SetConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::set(&self.0, &who, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn unset_config(
+        &self,
+        request: Request<wire::UnsetConfigRequest>,
+    ) -> Result<Response<wire::UnsetConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::unset(&self.0, &who, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn config_history(
+        &self,
+        request: Request<wire::ConfigHistoryRequest>,
+    ) -> Result<Response<wire::ConfigHistoryResponse>, Status> {
+        config::history(&self.0, &request.into_inner().key).await.map(Response::new)
+    }
+
+    async fn rollback_config(
+        &self,
+        request: Request<wire::RollbackConfigRequest>,
+    ) -> Result<Response<wire::RollbackConfigResponse>, Status> {
+        let who = rpc::peer_of(&request)?;
+        config::roll_back(&self.0, &who, request.into_inner().revision).await.map(Response::new)
+    }
+
+    async fn explain_config(
+        &self,
+        request: Request<wire::ExplainConfigRequest>,
+    ) -> Result<Response<wire::ExplainConfigResponse>, Status> {
+        config::explain(&self.0, &request.into_inner()).await.map(Response::new)
     }
 
     async fn get_trace(

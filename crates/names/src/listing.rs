@@ -56,6 +56,24 @@ impl Speaks {
 }
 
 impl Listing {
+    /// A process of this release at `endpoint`, that plays `roles`, is alive and takes calls.
+    pub fn new(who: Identity, roles: impl IntoIterator<Item = Role>, endpoint: impl Into<String>) -> Listing {
+        Listing {
+            who,
+            session: 0,
+            roles: roles.into_iter().collect(),
+            endpoints: BTreeMap::from([(Listing::RPC.to_owned(), endpoint.into())]),
+            zone: String::new(),
+            machine: String::new(),
+            release: String::new(),
+            speaks: Speaks::NOW,
+            load: 0,
+            serving: true,
+            config: 0,
+            status: Status::Alive,
+        }
+    }
+
     /// The kind of endpoint for calls between processes.
     pub const RPC: &str = "rpc";
     /// The kind of endpoint of the public API.

@@ -3,6 +3,9 @@
 //! The host never is a neighbour of guests: it has a point-to-point link to the network's namespace and routes to the
 //! network's ranges. The namespace lets through what the ports' ingress rules allow, gives it a source address that
 //! guests can answer, and lets nothing start in the other direction.
+//!
+//! Where several agents share the machine, each has a part of the network. The first one's link has the routes to the
+//! ranges, the others' those to their own guests, which are more specific.
 
 use std::net::IpAddr;
 
@@ -42,7 +45,7 @@ pub(crate) fn ensure(tag: &Tag, namespace: &str, plan: &Plan<'_>) -> Result<(), 
     ];
     tools::ip_batch(Some(namespace), &lines.into_iter().chain(returns).collect::<Vec<_>>())?;
     let mut lines = devices::configure_host(false, &device, &outside.unwrap_or_default(), mtu);
-    lines.extend(routes(plan, &device)?);
+    lines.extend(routes(tag, plan, &device)?);
     tools::ip_batch(None, &lines)
 }
 
@@ -74,15 +77,14 @@ fn inside_settings() -> Vec<(String, &'static str)> {
 }
 
 /// Refuses ranges that the host already reaches elsewhere: a route of ours would cut it off from its own network, or
-/// lead to another cell's guests.
+/// lead to another cell's guests. Other parts of the same network on this machine are not elsewhere.
 pub(crate) fn check_ranges(tag: &Tag, plan: &Plan<'_>) -> Result<(), NetError> {
     if !plan.spec.host_access {
         return Ok(());
     }
-    let device = tag.host_link(plan.id());
     for family in ["-4", "-6"] {
         for route in tools::routes(None, family, &["table", "main"])? {
-            let ours = route.dev.as_deref() == Some(device.as_str());
+            let ours = route.dev.as_deref().is_some_and(|device| tag.leads_to(device, plan.id()));
             let Some(existing) = range_of(&route).filter(|_| !ours) else { continue };
             let hit = plan.spec.subnets.iter().find(|subnet| overlap(subnet.cidr, existing));
             if let Some(subnet) = hit {
@@ -116,15 +118,15 @@ fn overlap(one: IpNet, other: IpNet) -> bool {
         || other.contains(&one.addr()) && other.prefix_len() <= one.prefix_len()
 }
 
-/// Routes of the host to the ranges, and the end of routes to ranges that the network has no more.
-fn routes(plan: &Plan<'_>, device: &str) -> Result<Vec<String>, NetError> {
+/// Routes of the host to the ranges or guests, and the end of routes to those that the network has no more.
+fn routes(tag: &Tag, plan: &Plan<'_>, device: &str) -> Result<Vec<String>, NetError> {
+    let targets = targets(tag, plan);
     let mut lines = Vec::new();
     let ends: [(&str, IpAddr, IpAddr); 2] =
         [("-4", HOST_PEER_V4.into(), HOST_V4.into()), ("-6", HOST_PEER_V6.into(), HOST_V6.into())];
     for (family, peer, own) in ends {
-        let of_family = |cidr: &IpNet| cidr.addr().is_ipv4() == own.is_ipv4();
-        let cidrs = plan.spec.subnets.iter().map(|subnet| subnet.cidr).filter(of_family);
-        let wanted: Vec<String> = cidrs.map(devices::shown).collect();
+        let of_family = |range: &&IpNet| range.addr().is_ipv4() == own.is_ipv4();
+        let wanted: Vec<String> = targets.iter().filter(of_family).map(|range| devices::shown(*range)).collect();
         let found = tools::routes(None, family, &["dev", device, "proto", "static"])?;
         let gone = found.iter().filter(|route| !wanted.contains(&route.dst));
         lines.extend(gone.map(|route| format!("route delete {} dev {device} proto static", route.dst)));
@@ -134,4 +136,15 @@ fn routes(plan: &Plan<'_>, device: &str) -> Result<Vec<String>, NetError> {
         );
     }
     Ok(lines)
+}
+
+/// What the host reaches over the link.
+fn targets(tag: &Tag, plan: &Plan<'_>) -> Vec<IpNet> {
+    let ranges = || plan.spec.subnets.iter().map(|subnet| subnet.cidr);
+    if tag.is_alone() {
+        return ranges().collect();
+    }
+    let addresses = plan.ports.iter().flat_map(|port| &port.state.addresses).map(IpNet::addr);
+    let inside = |address: &IpAddr| ranges().any(|range| range.contains(address));
+    addresses.filter(inside).map(IpNet::from).collect()
 }

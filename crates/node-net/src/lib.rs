@@ -15,7 +15,8 @@
 //! Calls for different networks may run side by side.
 //!
 //! Not here: which ports, addresses and rules there should be (the cloud decides that), links to other nodes, and any
-//! change to devices of the machine that this cell did not make.
+//! change to devices of the machine that this agent did not make: several agents of a cell may share it, each with a part
+//! of every network of its own.
 
 mod advert;
 mod devices;
@@ -38,6 +39,7 @@ mod tests;
 
 use driver::{NetworkId, PortId};
 use ipnet::IpNet;
+use names::Tag;
 
 pub use error::NetError;
 pub use node::NodeNet;
@@ -51,6 +53,10 @@ pub struct Config {
     /// Tells this cell's devices from those of other cells on the machine: 1 to 4 lower-case letters or digits. It
     /// must stay the same for as long as the cell's home does.
     pub tag: String,
+    /// Tells this agent's devices from those of the cell's other agents on the machine: the name of its node. `None`: it
+    /// is alone, or the first of them. It must stay the same for as long as the node does, since guests hold on to their
+    /// devices.
+    pub node: Option<String>,
 }
 
 /// A network that exists on the node.
@@ -68,14 +74,17 @@ pub fn reached_by_host() -> Result<Vec<IpNet>, NetError> {
     host::reached()
 }
 
-/// Removes all namespaces and links that the cell with this tag made, whatever they are. For taking a cell down; its
-/// guests and its agent have ended before.
+/// Removes all namespaces and links that agents of the cell with this tag made, whatever they are. For taking a cell
+/// down; its guests and its agents have ended before.
 pub fn destroy_all(tag: &str) -> Result<(), NetError> {
-    let tag = node::parse_tag(tag)?;
-    for link in tools::links(None)?.into_keys().filter(|name| tag.owns_link(name)) {
+    let alone = node::parse_tag(&Config { tag: tag.to_string(), node: None })?;
+    let namespaces: Vec<(String, Tag)> =
+        space::list()?.into_iter().filter_map(|name| Tag::owner_of(tag, &name).map(|owner| (name, owner))).collect();
+    let owns = |link: &String| alone.owns_link(link) || namespaces.iter().any(|(_, owner)| owner.owns_link(link));
+    for link in tools::links(None)?.into_keys().filter(owns) {
         host::remove(&link)?;
     }
-    for namespace in space::list()?.into_iter().filter(|name| tag.owns(name)) {
+    for (namespace, _) in namespaces {
         space::remove(&namespace)?;
     }
     Ok(())

@@ -68,23 +68,43 @@ impl std::fmt::Display for Mac {
     }
 }
 
-/// The part of names that tells this cell from others on the machine: 1 to 4 lower-case letters or digits.
+/// The part of names that tells what is this agent's from all else on the machine: the cell, 1 to 4 lower-case letters or
+/// digits, and the node where several agents of the cell share the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tag(String);
+pub(crate) struct Tag {
+    cell: String,
+    node: Option<String>,
+}
 
 impl Tag {
-    pub(crate) fn parse(text: &str) -> Option<Tag> {
-        let fits = (1..=4).contains(&text.len());
-        (fits && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())).then(|| Tag(text.to_string()))
+    pub(crate) fn parse(cell: &str, node: Option<&str>) -> Option<Tag> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let cell_fits = (1..=4).contains(&cell.len()) && cell.bytes().all(plain);
+        let node_fits =
+            node.is_none_or(|node| (1..=63).contains(&node.len()) && node.bytes().all(|b| plain(b) || b == b'-'));
+        (cell_fits && node_fits).then(|| Tag { cell: cell.to_string(), node: node.map(str::to_string) })
+    }
+
+    /// Whether the cell has no other agent on this machine that is told from it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.node.is_none()
+    }
+
+    /// A node's name has no dot, so that of no node starts like that of another.
+    fn after(&self, kind: &str) -> String {
+        match &self.node {
+            None => format!("{kind}-{}-", self.cell),
+            Some(node) => format!("{kind}-{}.{node}.", self.cell),
+        }
     }
 
     fn network_prefix(&self) -> String {
-        format!("ms-{}-", self.0)
+        self.after("ms")
     }
 
-    /// How the names of this cell's router namespaces start.
+    /// How the names of this agent's router namespaces start.
     pub(crate) fn router_prefix(&self) -> String {
-        format!("msr-{}-", self.0)
+        self.after("msr")
     }
 
     /// The namespace of a network.
@@ -92,7 +112,7 @@ impl Tag {
         format!("{}{id}", self.network_prefix())
     }
 
-    /// The network whose namespace has this name; `None`: it is none of this cell's.
+    /// The network whose namespace has this name; `None`: it is none of this agent's.
     pub(crate) fn network_of(&self, namespace: &str) -> Option<NetworkId> {
         namespace.strip_prefix(&self.network_prefix())?.parse().ok()
     }
@@ -102,25 +122,51 @@ impl Tag {
         format!("{}{router}", self.router_prefix())
     }
 
-    /// Whether a namespace with this name was made by this cell.
+    /// Whether a namespace with this name was made by this agent.
+    #[cfg(test)]
     pub(crate) fn owns(&self, namespace: &str) -> bool {
         namespace.starts_with(&self.network_prefix()) || namespace.starts_with(&self.router_prefix())
     }
 
-    /// How the names of this cell's links on the host start. A longer tag that starts with this one cannot be meant:
-    /// the rest of the name has a fixed length, see [`Tag::owns_link`].
-    fn link_prefix(&self) -> String {
-        format!("msh{}", self.0)
+    /// Whose a namespace with this name is, if it is of the cell `cell`.
+    pub(crate) fn owner_of(cell: &str, namespace: &str) -> Option<Tag> {
+        let (kind, rest) = namespace.split_once('-').filter(|(kind, _)| matches!(*kind, "ms" | "msr"))?;
+        let rest = rest.strip_prefix(cell)?;
+        let node = rest.strip_prefix('.').and_then(|rest| Some(rest.split_once('.')?.0));
+        let tag = Tag::parse(cell, node)?;
+        namespace.starts_with(&tag.after(kind)).then_some(tag)
     }
 
     /// The host's link to a network.
     pub(crate) fn host_link(&self, id: NetworkId) -> String {
-        format!("{}{:08x}", self.link_prefix(), hash(id.as_uuid().as_bytes()) & 0xffff_ffff)
+        match &self.node {
+            None => format!("msh{}{:08x}", self.cell, hash(id.as_uuid().as_bytes()) & 0xffff_ffff),
+            Some(_) => format!("{}{}", self.shared_prefix(id), self.shared_suffix()),
+        }
     }
 
-    /// Whether a link on the host with this name was made by this cell.
+    /// How links to this network are called that agents of this cell made who share the machine.
+    fn shared_prefix(&self, id: NetworkId) -> String {
+        format!("msn{}", short(&[self.cell.as_bytes(), b".", id.as_uuid().as_bytes()]))
+    }
+
+    fn shared_suffix(&self) -> String {
+        short(&[self.cell.as_bytes(), b".", self.node.as_deref().unwrap_or_default().as_bytes()])
+    }
+
+    /// Whether a link on the host with this name was made by this agent. A longer tag that starts with this one cannot be
+    /// meant: the rest of the name has a fixed length.
     pub(crate) fn owns_link(&self, name: &str) -> bool {
-        name.strip_prefix(&self.link_prefix()).is_some_and(|rest| rest.len() == 8)
+        match &self.node {
+            None => name.strip_prefix(&format!("msh{}", self.cell)).is_some_and(|rest| rest.len() == 8),
+            Some(_) => name.starts_with("msn") && name.len() == 15 && name.ends_with(&self.shared_suffix()),
+        }
+    }
+
+    /// Whether a link on the host with this name leads to this network, by whichever agent of this cell.
+    pub(crate) fn leads_to(&self, name: &str, id: NetworkId) -> bool {
+        let alone = Tag { cell: self.cell.clone(), node: None };
+        name == alone.host_link(id) || name.len() == 15 && name.starts_with(&self.shared_prefix(id))
     }
 }
 
@@ -145,6 +191,20 @@ pub(crate) fn bridge_mac(network: NetworkId) -> Mac {
     Mac([0x02, a, b, c, d, e])
 }
 
+/// Six letters and digits: as many different ones as 31 bits have.
+fn short(parts: &[&[u8]]) -> String {
+    let digits = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut rest = hash(&parts.concat());
+    // The high bits of this hash depend on every byte; the low ones do too little.
+    rest ^= rest >> 32;
+    let mut text = String::new();
+    for _ in 0..6 {
+        text.push(char::from(digits[usize::try_from(rest % 36).unwrap_or_default()]));
+        rest /= 36;
+    }
+    text
+}
+
 fn hash14(parts: &[&[u8]]) -> String {
     format!("{:014x}", hash(&parts.concat()) & 0x00ff_ffff_ffff_ffff)
 }
@@ -162,7 +222,8 @@ mod tests {
     #[test]
     fn names_are_short_stable_and_belong_to_one_cell() {
         let id: NetworkId = "6f2b7c1e-0c1d-4a6e-9b8f-0123456789ab".parse().unwrap();
-        let (one, other) = (Tag::parse("ab").unwrap(), Tag::parse("abc").unwrap());
+        let tag = |cell| Tag::parse(cell, None).unwrap();
+        let (one, other) = (tag("ab"), tag("abc"));
         assert_eq!(one.network(id), "ms-ab-6f2b7c1e-0c1d-4a6e-9b8f-0123456789ab");
         assert_eq!(one.network_of(&one.network(id)), Some(id));
         assert_eq!(one.network_of(&other.network(id)), None);
@@ -172,8 +233,35 @@ mod tests {
         let port: PortId = "6f2b7c1e-0c1d-4a6e-9b8f-0123456789ab".parse().unwrap();
         assert_eq!(tap(port).len(), 15);
         for bad in ["", "abcde", "a-b", "A"] {
-            assert_eq!(Tag::parse(bad), None, "{bad}");
+            assert_eq!(Tag::parse(bad, None), None, "{bad}");
         }
+        for bad in ["", "a.b", "A", "a/b", &"x".repeat(64)] {
+            assert_eq!(Tag::parse("ab", Some(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn agents_that_share_a_machine_share_no_name() {
+        let id: NetworkId = "6f2b7c1e-0c1d-4a6e-9b8f-0123456789ab".parse().unwrap();
+        let other_network: NetworkId = "6f2b7c1e-0c1d-4a6e-9b8f-0123456789ac".parse().unwrap();
+        let nodes = [None, Some("n"), Some("n-1"), Some("n-2"), Some("ab")];
+        let tags: Vec<Tag> = nodes.iter().map(|node| Tag::parse("ab", *node).unwrap()).collect();
+        for (at, one) in tags.iter().enumerate() {
+            let link = one.host_link(id);
+            assert!(link.len() <= 15 && one.leads_to(&link, id) && !one.leads_to(&link, other_network), "{link}");
+            assert!(!Tag::parse("abc", nodes[at]).unwrap().leads_to(&link, id), "another cell's");
+            for name in [one.network(id), one.router("r.n.x")] {
+                assert_eq!(Tag::owner_of("ab", &name).as_ref(), Some(one), "{name}");
+                assert_eq!(Tag::owner_of("a", &name), None, "{name}");
+            }
+            for other in tags.iter().filter(|other| *other != one) {
+                assert!(!other.owns(&one.network(id)) && !other.owns(&one.router("r.n.x")), "{one:?} {other:?}");
+                assert_eq!(other.network_of(&one.network(id)), None);
+                assert!(!other.owns_link(&link) && other.leads_to(&link, id), "{link}");
+            }
+        }
+        assert_eq!(tags[2].network(id), "ms-ab.n-1.6f2b7c1e-0c1d-4a6e-9b8f-0123456789ab");
+        assert_eq!(tags[2].host_link(id), "msn18ohkaxjosm8");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{Config, FoundNetwork, advert, devices, host, router, rules, space, s
 const TAP_TRIES: u32 = 20;
 const TAP_PAUSE: Duration = Duration::from_millis(25);
 
-/// The networks of one cell on this node.
+/// The networks of one agent on this machine.
 pub struct NodeNet {
     tag: Tag,
     services: Services,
@@ -45,15 +45,19 @@ struct Network {
     current: Option<Arc<Current>>,
 }
 
-pub(crate) fn parse_tag(tag: &str) -> Result<Tag, NetError> {
-    Tag::parse(tag)
-        .ok_or_else(|| NetError::Config(format!("the network tag {tag:?} must be 1 to 4 lower-case letters or digits")))
+pub(crate) fn parse_tag(config: &Config) -> Result<Tag, NetError> {
+    let Config { tag, node } = config;
+    Tag::parse(tag, node.as_deref()).ok_or_else(|| {
+        let node = node.as_deref().map(|node| format!(", the node's name {node:?} lower-case letters, digits and '-'"));
+        let node = node.unwrap_or_default();
+        NetError::Config(format!("the network tag {tag:?} must be 1 to 4 lower-case letters or digits{node}"))
+    })
 }
 
 impl NodeNet {
     /// Gets ready to make networks. Changes nothing that exists, and needs the right to administer networks.
     pub fn open(config: &Config) -> Result<NodeNet, NetError> {
-        let tag = parse_tag(&config.tag)?;
+        let tag = parse_tag(config)?;
         space::prepare_bridge_filter()?;
         let services = Services::start().map_err(NetError::io("start the thread that serves networks"))?;
         Ok(NodeNet { tag, services, routers: RouterLock::default(), networks: Mutex::default() })
@@ -212,7 +216,7 @@ impl NodeNet {
         tools::ip_batch(Some(&namespace), &[format!("link delete dev {tap}")])
     }
 
-    /// The cell's networks that exist on this node, whoever made them and when.
+    /// The agent's networks that exist on this machine, whenever they were made.
     pub fn found(&self) -> Result<Vec<FoundNetwork>, NetError> {
         let mut all = Vec::new();
         for namespace in space::list()? {

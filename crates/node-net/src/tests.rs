@@ -4,6 +4,7 @@
 //! so tests run side by side, and clears what an earlier, killed run of it left.
 
 mod access;
+mod beside;
 mod filter;
 mod frames;
 mod lab;

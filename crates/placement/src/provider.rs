@@ -37,18 +37,34 @@ pub struct Inventory {
     pub step_size: u64,
     /// How many times it may be given out, in thousandths.
     pub ratio_milli: u64,
+    /// The capacity that it had before it was lowered; 0: it was not, or has been raised to that again. What was claimed
+    /// before stays claimed, so that more may be held than [`Inventory::capacity`].
+    pub lowered_from: u64,
 }
 
 impl Inventory {
     /// `total` of something, `ratio_milli` thousandths of which may be given out, in any amount.
     pub fn plain(total: u64, ratio_milli: u64) -> Inventory {
-        Inventory { total, reserved: 0, min_unit: 1, max_unit: total, step_size: 1, ratio_milli }
+        Inventory { total, reserved: 0, min_unit: 1, max_unit: total, step_size: 1, ratio_milli, lowered_from: 0 }
     }
 
     /// The most that all claims together may hold.
     pub fn capacity(&self) -> u64 {
         let capacity = u128::from(self.total.saturating_sub(self.reserved)) * u128::from(self.ratio_milli) / 1000;
         u64::try_from(capacity).unwrap_or(u64::MAX)
+    }
+
+    /// The most that claims can hold that were made under this inventory or under those before it.
+    pub fn granted(&self) -> u64 {
+        self.capacity().max(self.lowered_from)
+    }
+
+    /// This inventory, in place of `old`.
+    #[must_use]
+    pub fn after(self, old: &Inventory) -> Inventory {
+        let granted = old.granted();
+        let lowered_from = if granted > self.capacity() { granted } else { 0 };
+        Inventory { lowered_from, ..self }
     }
 
     /// Whether one claim may ask for `amount`.
@@ -102,6 +118,7 @@ impl Record for Provider {
             max_unit: inventory.max_unit,
             step_size: inventory.step_size,
             ratio_milli: inventory.ratio_milli,
+            lowered_from: inventory.lowered_from,
         };
         stored::Provider {
             id: bytes(self.id.as_uuid()),
@@ -119,6 +136,7 @@ impl Record for Provider {
             max_unit: inventory.max_unit,
             step_size: inventory.step_size,
             ratio_milli: inventory.ratio_milli,
+            lowered_from: inventory.lowered_from,
         };
         Ok(Provider {
             id: ProviderId::from_uuid(uuid(&stored.id)?),
@@ -199,5 +217,26 @@ impl Record for Node {
             zone: stored.zone,
             life: stored.life,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_granted_is_known_until_it_can_be_granted_again() {
+        let step = |before: &Inventory, ratio, granted| {
+            let now = Inventory::plain(10, ratio).after(before);
+            assert_eq!((now.capacity(), now.granted()), (10 * ratio / 1000, granted), "{ratio}");
+            now
+        };
+        let first = Inventory::plain(10, 4000);
+        assert_eq!(first.clone().after(&first), first);
+        let lowered = step(&first, 1000, 40);
+        let raised = step(&lowered, 2000, 40);
+        let above = step(&raised, 5000, 50);
+        assert_eq!(above.lowered_from, 0);
+        step(&above, 4000, 50);
     }
 }

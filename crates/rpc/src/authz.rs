@@ -20,6 +20,10 @@ const fn endless(method: &'static str, callers: &'static [Role]) -> Rule {
     Rule { method, callers, endless: true }
 }
 
+/// Every process that has a session: all but those of people.
+const EVERYBODY: &[Role] =
+    &[Role::Store, Role::Api, Role::Coordinator, Role::Scheduler, Role::Liveness, Role::Names, Role::Agent];
+
 /// The table. In the order of services; a test compares it with the descriptors of all services.
 pub const TABLE: &[Rule] = &[
     rule("/mainstay.agent.v1.AgentService/Perform", &[Role::Coordinator]),
@@ -39,6 +43,13 @@ pub const TABLE: &[Rule] = &[
     endless("/mainstay.store.v1.StoreService/Watch", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Snapshot", &[Role::Api, Role::Coordinator, Role::Scheduler]),
     rule("/mainstay.store.v1.StoreService/Commit", &[Role::Api, Role::Coordinator]),
+    rule("/mainstay.liveness.v1.LivenessService/Attend", EVERYBODY),
+    rule("/mainstay.liveness.v1.LivenessService/Tell", EVERYBODY),
+    rule("/mainstay.liveness.v1.LivenessService/Leave", EVERYBODY),
+    rule("/mainstay.liveness.v1.LivenessService/Watch", &[Role::Operator, Role::Names, Role::Api, Role::Coordinator]),
+    rule("/mainstay.liveness.v1.LivenessService/Exchange", &[Role::Liveness]),
+    rule("/mainstay.liveness.v1.LivenessService/Reach", &[Role::Liveness]),
+    rule("/mainstay.liveness.v1.LivenessService/Publish", &[Role::Store]),
     rule("/mainstay.health.v1.HealthService/Check", &[Role::Operator, Role::Coordinator]),
     rule("/mainstay.telemetry.v1.TelemetryService/FindSpans", &[Role::Operator, Role::Coordinator]),
     rule("/mainstay.operator.v1.OperatorService/GetStatus", &[Role::Operator]),
@@ -49,6 +60,12 @@ pub const TABLE: &[Rule] = &[
     rule("/mainstay.operator.v1.OperatorService/ListNodes", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/GetTrace", &[Role::Operator]),
     rule("/mainstay.operator.v1.OperatorService/Audit", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/GetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/SetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/UnsetConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/ConfigHistory", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/RollbackConfig", &[Role::Operator]),
+    rule("/mainstay.operator.v1.OperatorService/ExplainConfig", &[Role::Operator]),
 ];
 
 /// Whether `role` may call `method`.

@@ -122,7 +122,14 @@ mod tests {
         assert_eq!((serving.status(), serving.revision), (wire::ServingStatus::Serving, 42));
         assert!(serving.uptime_us >= starting.uptime_us);
         TelemetryServiceClient::new(channel).find_spans(FindSpansRequest::default()).await.unwrap();
+
+        // No more calls at a time for now: a call is refused before it begins. And then there may be some again.
+        server.calls().resize(0);
+        let refused = client.check(wire::CheckRequest {}).await.unwrap_err();
+        assert_eq!(Error::from(refused).verdict, Verdict::NotNow);
+        server.calls().resize(1);
         let text = metrics.render();
+        client.check(wire::CheckRequest {}).await.unwrap();
         assert!(text.contains("mainstay_rpc_refused_total{reason=\"starting\"} 1\n"), "{text}");
         assert!(text.contains("HealthService/Check\",verdict=\"ok\"} 2\n"), "{text}");
         assert!(text.contains("mainstay_rpc_in_flight 0\n"), "{text}");

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use config::Permits;
 use http::{HeaderMap, Request, Response};
 use pki::Identity;
 use telemetry::metrics::{Counter, Gauge, Histogram, Metrics};
 use telemetry::{Cx, Ring};
-use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -52,7 +52,7 @@ pub struct Server {
     /// Everything, once it has started.
     routes: Arc<OnceLock<Routes>>,
     ring: Arc<Ring>,
-    permits: Arc<Semaphore>,
+    permits: Permits,
     metrics: Arc<Measures>,
     leaving: Leaving,
     stamp: Arc<OnceLock<Stamp>>,
@@ -89,7 +89,7 @@ impl Server {
 
     /// A server of a process that is starting: it answers what `first` has, and refuses the rest for now.
     pub fn starting(ring: &Arc<Ring>, metrics: &Metrics, limits: Limits, first: Routes) -> Server {
-        let permits = Arc::new(Semaphore::new(limits.calls));
+        let permits = Permits::new(limits.calls);
         let metrics = Arc::new(Measures::new(metrics));
         Server {
             first,
@@ -128,6 +128,11 @@ impl Server {
     /// What a listener asks about leaving.
     pub(crate) fn leaving(&self) -> &Leaving {
         &self.leaving
+    }
+
+    /// The bound on calls in progress, which may be moved at any time.
+    pub fn calls(&self) -> &Permits {
+        &self.permits
     }
 
     /// The process has started: from now on `routes` are served, which have what was served before as well.
@@ -175,7 +180,7 @@ impl Server {
             self.metrics.refused.count(&["leaving"]);
             return elsewhere("leaving", "this process is leaving").into_http();
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Some(permit) = self.permits.try_acquire() else {
             self.metrics.refused.count(&["too many calls"]);
             return Status::from(Error::not_now("this process has as many calls in progress as it takes")).into_http();
         };
@@ -222,7 +227,11 @@ impl Server {
 }
 
 /// Services that a process has also while it starts and while it leaves.
-const EARLY: [&str; 2] = ["/mainstay.health.v1.HealthService/", "/mainstay.telemetry.v1.TelemetryService/"];
+const EARLY: [&str; 3] = [
+    "/mainstay.health.v1.HealthService/",
+    "/mainstay.telemetry.v1.TelemetryService/",
+    "/mainstay.liveness.v1.LivenessService/",
+];
 
 fn is_early(method: &str) -> bool {
     EARLY.iter().any(|service| method.starts_with(service))

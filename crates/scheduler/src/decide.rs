@@ -1,6 +1,7 @@
 //! The decision: a pure function of the table and the request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::hosts::{Host, Hosts};
 
@@ -15,6 +16,8 @@ pub struct Request {
     pub host: Option<String>,
     /// Hosts that must not be chosen.
     pub excluded: Vec<String>,
+    /// Hosts whose agents are not known to be there, and why.
+    pub absent: Arc<BTreeMap<String, String>>,
     /// The policy of the server's group, if it is in one.
     pub group_policy: Option<String>,
     /// Hosts that hold members of the group.
@@ -70,6 +73,9 @@ fn refusal(host: &Host, request: &Request) -> Option<String> {
     }
     if let Some(reason) = &host.disabled {
         return Some(format!("disabled: {reason}"));
+    }
+    if let Some(reason) = request.absent.get(&host.name) {
+        return Some(reason.clone());
     }
     let in_group = request.group_hosts.contains(&host.name);
     match request.group_policy.as_deref() {

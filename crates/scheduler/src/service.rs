@@ -1,9 +1,12 @@
 //! The shell: feeds the table from the store, answers over RPC.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use names::{Directory, Purpose};
 use parking_lot::RwLock;
+use pki::Role;
 use proto::scheduler::v1 as wire;
 use proto::scheduler::v1::scheduler_service_server::{SchedulerService, SchedulerServiceServer};
 use store::{KeyRange, Revision, Store, WatchError};
@@ -24,12 +27,21 @@ const PAGE_ENTRIES: usize = 1000;
 /// A scheduler: a table that follows the store.
 pub struct Scheduler {
     hosts: RwLock<Hosts>,
+    absent: RwLock<Arc<BTreeMap<String, String>>>,
 }
 
 impl Scheduler {
-    /// Follows `store` until the process ends.
-    pub fn start(world: &World, store: Arc<dyn Store>) -> Arc<Scheduler> {
-        let scheduler = Arc::new(Scheduler { hosts: RwLock::default() });
+    /// Follows `store` and `directory` until the process ends.
+    pub fn start(world: &World, store: Arc<dyn Store>, directory: &Arc<Directory>) -> Arc<Scheduler> {
+        let scheduler = Arc::new(Scheduler { hosts: RwLock::default(), absent: RwLock::default() });
+        let (listener, directory) = (Arc::clone(&scheduler), Arc::clone(directory));
+        world.spawn("scheduler liveness", async move {
+            let mut seen = 0;
+            loop {
+                *listener.absent.write() = Arc::new(absent(&directory));
+                seen = directory.changed(seen).await;
+            }
+        });
         let (follower, task_world) = (Arc::clone(&scheduler), world.clone());
         world.spawn("scheduler", async move {
             loop {
@@ -85,6 +97,14 @@ impl Scheduler {
     }
 }
 
+/// The nodes on which nothing new may be placed for what liveness says of their agents. One of which it says nothing is
+/// not among them: when the last instance was started again, everybody is unknown for a moment.
+fn absent(directory: &Directory) -> BTreeMap<String, String> {
+    let agents = directory.of(Role::Agent).into_iter().filter(|listing| !listing.status.permits(Purpose::Place));
+    let reason = |status: &names::Status| format!("its agent is {status}: {}", status.evidence());
+    agents.map(|listing| (listing.who.name.clone(), reason(&listing.status))).collect()
+}
+
 struct Service(Arc<Scheduler>);
 
 /// The gRPC service of `scheduler`.
@@ -106,6 +126,7 @@ impl SchedulerService for Service {
             zone: given(wanted.availability_zone),
             host: given(wanted.host),
             excluded: wanted.excluded,
+            absent: Arc::clone(&self.0.absent.read()),
             group_policy: given(wanted.group_policy),
             group_hosts: wanted.group_hosts,
             limit: wanted.limit.clamp(1, CANDIDATES_MAX) as usize,

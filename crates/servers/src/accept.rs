@@ -159,18 +159,20 @@ impl Ask {
     }
 }
 
+/// The coordinators that are there, as far as this process knows; none, if it does not know.
+pub type Owners = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// Accepts requests about servers. Cloning is cheap.
 #[derive(Clone)]
 pub struct Servers {
     view: Arc<View>,
-    /// Coordinators that work may be given to.
-    owners: Arc<[String]>,
+    owners: Owners,
 }
 
 impl Servers {
-    /// Requests are accepted against `view`; works are given to `owners`, of whom there is at least one.
-    pub fn new(view: &Arc<View>, owners: &[String]) -> Servers {
-        Servers { view: Arc::clone(view), owners: owners.into() }
+    /// Requests are accepted against `view`; works are given to `owners`.
+    pub fn new(view: &Arc<View>, owners: &Owners) -> Servers {
+        Servers { view: Arc::clone(view), owners: Arc::clone(owners) }
     }
 
     /// The view that this reads.
@@ -179,12 +181,17 @@ impl Servers {
     }
 
     /// The coordinator for a new work: rendezvous hashing, so that every process names the same one.
-    fn owner_of(&self, work: WorkId) -> String {
+    ///
+    /// Where none is known to be there, one that has been: its work waits for it, or for whoever takes over from it.
+    fn owner_of(&self, reader: &Reader<'_>, work: WorkId) -> Result<String, AcceptError> {
         let weigh = |owner: &String| {
             let seed = work.as_uuid().as_u128();
             owner.bytes().fold(seed, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
         };
-        self.owners.iter().max_by_key(|owner| weigh(owner)).cloned().unwrap_or_default()
+        let here = (self.owners)().into_iter().max_by_key(weigh);
+        let ever = || coordinator::name::all(reader).into_iter().max_by_key(weigh);
+        let never = "no coordinator has run in this cell yet; try again when one does";
+        here.or_else(ever).ok_or_else(|| AcceptError::Busy(never.into()))
     }
 
     /// A server that the caller may see.
@@ -217,7 +224,7 @@ impl Servers {
             };
             let hard = matches!(ask, Ask::Reboot { hard: true });
             let input = ServerWork { action: ask.name().to_owned(), hard, image };
-            self.work(cx, reader, &server, kind, FOR_EVER, &input).begin(cx, txn);
+            self.work(cx, reader, &server, kind, FOR_EVER, &input)?.begin(cx, txn);
             note_action(cx, caller, &server, ask.name(), txn);
             Ok(server)
         })
@@ -237,7 +244,7 @@ impl Servers {
             let subject = server.id.to_string();
             let running = coordinator::record::running(reader, &subject);
             let input = ServerWork { action: "delete".into(), hard: true, image: Bytes::new() };
-            let work = self.work(cx, reader, &server, DELETE, FOR_EVER, &input);
+            let work = self.work(cx, reader, &server, DELETE, FOR_EVER, &input)?;
             match running {
                 Some((running, _)) if running.kind == DELETE => return Ok(()),
                 Some(_) if coordinator::record::waits(reader, &subject) => return Ok(()),
@@ -305,10 +312,10 @@ impl Servers {
         kind: &'static str,
         budget: Duration,
         input: &ServerWork,
-    ) -> Accept {
+    ) -> Result<Accept, AcceptError> {
         let id = WorkId::random(cx.world());
-        let owner = self.owner_of(id);
-        Accept {
+        let owner = self.owner_of(reader, id)?;
+        Ok(Accept {
             id,
             kind,
             version: VERSION,
@@ -317,7 +324,7 @@ impl Servers {
             budget,
             life: coordinator::name::present(reader, &owner),
             owner,
-        }
+        })
     }
 
     /// Decides on the newest state and commits; decides anew when that has changed meanwhile.

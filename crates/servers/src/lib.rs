@@ -30,7 +30,7 @@ pub mod server;
 mod stored;
 pub mod workflow;
 
-pub use accept::{AcceptError, NewServer, Servers};
+pub use accept::{AcceptError, NewServer, Owners, Servers};
 pub use action::{Action, ActionStep};
 pub use aggregate::{Aggregate, AggregateChange};
 pub use flavor::{Flavor, bootstrap};

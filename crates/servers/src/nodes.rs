@@ -8,6 +8,7 @@ mod enrol;
 mod report;
 mod servers;
 mod service;
+mod share;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 pub use servers::{ServersContext, servers_service};
 pub use service::{NodesContext, service};
+pub use share::follow;
 
 /// The availability zone of nodes that are in no other.
 pub const DEFAULT_ZONE: &str = "nova";

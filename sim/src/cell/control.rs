@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use coordinator::{Coordinator, Options};
 use images::{Change, ContainerFormat, DiskFormat, ImageError, ImageId, Images, Project, Viewer};
+use liveness::core::Wanted;
+use names::Directory;
 use networks::Networks;
 use parking_lot::Mutex;
 use pki::Role;
-use rpc::{Peers, Server, Target};
+use rpc::{Server, Target};
 use scheduler::Scheduler;
 use servers::accept::Ask;
 use servers::nodes::{Attendance, NodesContext};
@@ -22,6 +24,7 @@ use world::World;
 
 use super::blobs::ProcessDir;
 use super::bootstrap::{PROJECT, caller};
+use super::member::{self, Member};
 use super::{Cell, Who, bootstrap};
 use crate::exec::Process;
 use crate::store::unsure::Unsure;
@@ -53,12 +56,22 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
     let shape = cell.size.control;
     let own = shape.identity(who);
     let ring = Ring::new(&world, own.to_string());
-    let peers = cell.net.peers(process, own);
-    let this = This { cell: Arc::clone(&cell), who, process, world, ring, peers, coordinator: Mutex::default() };
+    let roles = Role::PARTS.into_iter().filter(|role| shape.plays(who, *role)).collect();
+    let instance = shape.plays(who, Role::Liveness).then(|| member::instance(&cell, process, &world, &ring, &own));
+    let first = instance.iter().fold(Routes::default(), |routes, instance| routes.add_service(instance.service()));
+    let server = Server::starting(&ring, &Metrics::default(), rpc::Limits::default(), first.clone().prepare());
+    cell.net.listen(&own.name, process, server.clone());
+    let member = member::join(&cell, process, &world, &ring, own, roles, Wanted::All);
+    let this = This { cell: Arc::clone(&cell), who, process, world, ring, member, coordinator: Mutex::default() };
+    if shape.is_apart() && shape.plays(who, Role::Liveness) {
+        server.started(first);
+        this.member.serving();
+        return std::future::pending().await;
+    }
     if !shape.plays(who, Role::Store) {
-        let target = this.first(Role::Store);
-        let store: Arc<dyn Store> = Arc::new(RemoteStore::new(Arc::clone(&this.peers), target, &this.ring));
-        return match this.roles(store, false).await {
+        let peers = Arc::clone(&this.member.peers);
+        let store: Arc<dyn Store> = Arc::new(RemoteStore::new(peers, Target::any(Role::Store), &this.ring));
+        return match this.roles(store, false, &server, first).await {
             Ok(()) => this.ends().await,
             Err(reason) => reason,
         };
@@ -70,7 +83,7 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
     let (engine, committer) = Engine::new(core, journal);
     let (ended, end) = tokio::sync::oneshot::channel();
     this.world.spawn("store committer", async move { drop(ended.send(committer.run().await)) });
-    if let Err(reason) = this.roles(Arc::new(engine), true).await {
+    if let Err(reason) = this.roles(Arc::new(engine), true, &server, first).await {
         return reason;
     }
     let (store, name) = (std::pin::pin!(end), std::pin::pin!(this.ends()));
@@ -84,13 +97,22 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
     }
 }
 
+/// The coordinators that are there.
+fn owners(directory: &Arc<Directory>) -> servers::Owners {
+    let directory = Arc::clone(directory);
+    Arc::new(move || {
+        let listed = directory.of(Role::Coordinator);
+        listed.iter().filter(|listing| listing.takes_calls()).map(|listing| listing.who.name.clone()).collect()
+    })
+}
+
 struct This {
     cell: Arc<Cell>,
     who: Who,
     process: Process,
     world: World,
     ring: Arc<Ring>,
-    peers: Arc<dyn Peers>,
+    member: Member,
     coordinator: Mutex<Option<Arc<Coordinator>>>,
 }
 
@@ -109,14 +131,16 @@ impl This {
         self.cell.size.control.plays(self.who, role)
     }
 
-    fn first(&self, role: Role) -> Target {
-        self.cell.size.control.targets(role).swap_remove(0)
-    }
-
-    async fn roles(&self, store: Arc<dyn Store>, holds_it: bool) -> Result<(), String> {
-        let This { cell, who, process, world, ring, peers, .. } = self;
+    async fn roles(
+        &self,
+        store: Arc<dyn Store>,
+        holds_it: bool,
+        server: &Server,
+        mut routes: Routes,
+    ) -> Result<(), String> {
+        let This { cell, who, process, world, ring, member, .. } = self;
+        let Member { peers, directory, .. } = member;
         let name = who.to_string();
-        let mut routes = Routes::default();
         if holds_it {
             routes = routes.add_service(store_remote::service(world, Arc::clone(&store)));
         }
@@ -124,7 +148,7 @@ impl This {
         let store: Arc<dyn Store> = Arc::new(Unsure::new(store, &cell.doubts, &cell.exec, on_its_way));
         let view = View::open(world, Arc::clone(&store), indexes()).await.map_err(|error| error.to_string())?;
         if self.plays(Role::Scheduler) {
-            routes = routes.add_service(scheduler::service(&Scheduler::start(world, Arc::clone(&store))));
+            routes = routes.add_service(scheduler::service(&Scheduler::start(world, Arc::clone(&store), directory)));
         }
         let attendance = Attendance::new();
         if self.plays(Role::Coordinator) {
@@ -133,6 +157,7 @@ impl This {
                 view: Arc::clone(&view),
                 attendance: Arc::clone(&attendance),
                 coordinator: name.clone(),
+                settings: config::Settings::defaults(),
             };
             routes = routes.add_service(servers::nodes::service(&nodes));
         }
@@ -144,12 +169,11 @@ impl This {
         if let Some(images) = &images {
             routes = routes.add_service(servers::blobs::service(images, &view));
         }
-        let server = Server::new(ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
-        cell.net.listen(&name, *process, server);
+        server.started(routes.prepare());
         if self.plays(Role::Coordinator) {
             let context = workflow::Context {
                 attendance: Arc::clone(&attendance),
-                scheduler: self.first(Role::Scheduler),
+                scheduler: Target::any(Role::Scheduler),
                 picks: networks::Picks::default(),
             };
             let options = Options { owner: name, concurrent: WORKS_MAX };
@@ -159,11 +183,10 @@ impl This {
             cell.attended(*who, *process, attendance);
         }
         if self.plays(Role::Api) {
-            let coordinators = cell.size.control.players(Role::Coordinator);
-            let owners: Vec<String> = coordinators.iter().map(Who::to_string).collect();
-            let servers = Servers::new(&view, &owners);
+            let servers = Servers::new(&view, &owners(directory));
             cell.arrived(*who, Control { process: *process, servers, images, ring: Arc::clone(ring) });
         }
+        member.serving();
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub enum Shape {
         apis: usize,
         /// Coordinators.
         coordinators: usize,
+        /// Liveness instances.
+        instances: usize,
     },
 }
 
@@ -39,6 +41,8 @@ pub enum Who {
     Coordinator(usize),
     /// The scheduler.
     Scheduler,
+    /// A liveness instance.
+    Liveness(usize),
     /// An agent process.
     Agent(usize),
 }
@@ -50,6 +54,7 @@ impl std::fmt::Display for Who {
             Who::Api(number) => write!(f, "api{number}"),
             Who::Coordinator(number) => write!(f, "coord{number}"),
             Who::Scheduler => f.write_str("scheduler"),
+            Who::Liveness(number) => write!(f, "liveness{number}"),
             Who::Agent(number) => write!(f, "agent{number}"),
         }
     }
@@ -62,7 +67,7 @@ impl Who {
     pub(crate) fn can_be_doubled(self) -> bool {
         match self {
             Who::Api(number) => number != 0,
-            Who::Coordinator(_) | Who::Scheduler => true,
+            Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_) => true,
             Who::Store | Who::Agent(_) => false,
         }
     }
@@ -73,22 +78,30 @@ impl Shape {
     pub(crate) fn processes(self) -> Vec<Who> {
         match self {
             Shape::Together => vec![Who::Store],
-            Shape::Apart { apis, coordinators } => {
+            Shape::Apart { apis, coordinators, instances } => {
                 let others = (0..coordinators).map(Who::Coordinator).chain((0..apis).map(Who::Api));
-                [Who::Store, Who::Scheduler].into_iter().chain(others).collect()
+                let instances = (0..instances).map(Who::Liveness);
+                instances.chain([Who::Store, Who::Scheduler]).chain(others).collect()
             }
         }
+    }
+
+    /// Whether each role has processes of its own.
+    pub(crate) fn is_apart(self) -> bool {
+        matches!(self, Shape::Apart { .. })
     }
 
     /// Whether `who` plays `role`.
     pub(crate) fn plays(self, who: Who, role: Role) -> bool {
         match (self, who) {
             (Shape::Together, Who::Store) => !matches!(role, Role::Agent | Role::Operator),
-            (Shape::Together, Who::Api(_) | Who::Coordinator(_) | Who::Scheduler) | (_, Who::Agent(_)) => false,
+            (Shape::Together, Who::Api(_) | Who::Coordinator(_) | Who::Scheduler | Who::Liveness(_))
+            | (_, Who::Agent(_)) => false,
             (Shape::Apart { .. }, Who::Store) => role == Role::Store,
             (Shape::Apart { .. }, Who::Api(_)) => role == Role::Api,
             (Shape::Apart { .. }, Who::Coordinator(_)) => role == Role::Coordinator,
             (Shape::Apart { .. }, Who::Scheduler) => role == Role::Scheduler,
+            (Shape::Apart { .. }, Who::Liveness(_)) => role == Role::Liveness,
         }
     }
 
@@ -102,10 +115,13 @@ impl Shape {
         self.players(Role::Api).swap_remove(0)
     }
 
-    /// How others name the processes that play `role`.
-    pub(crate) fn targets(self, role: Role) -> Vec<Target> {
-        let named = |who: Who| Target { role, name: who.to_string(), endpoint: String::new() };
-        self.players(role).into_iter().map(named).collect()
+    /// What every process knows from its start: the liveness instances.
+    pub(crate) fn bootstrap(self) -> Vec<Target> {
+        let named = |who: Who| {
+            let name = who.to_string();
+            Target { role: Role::Liveness, endpoint: name.clone(), name }
+        };
+        self.players(Role::Liveness).into_iter().map(named).collect()
     }
 
     /// Who a control process is to its peers.
@@ -116,6 +132,7 @@ impl Shape {
             (Shape::Apart { .. }, Who::Api(_)) => Role::Api,
             (Shape::Apart { .. }, Who::Coordinator(_)) => Role::Coordinator,
             (Shape::Apart { .. }, Who::Scheduler) => Role::Scheduler,
+            (Shape::Apart { .. }, Who::Liveness(_)) => Role::Liveness,
             (Shape::Apart { .. }, Who::Agent(_)) => Role::Agent,
         };
         identity(role, &who.to_string())

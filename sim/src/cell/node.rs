@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use agent::{Config, Journal, Node};
+use liveness::core::Wanted;
 use pki::Role;
-use rpc::Server;
+use rpc::{Server, Target};
 use telemetry::Ring;
 use telemetry::metrics::Metrics;
 use tonic::service::Routes;
@@ -13,6 +14,7 @@ use world::World;
 use super::Cell;
 use super::acts::Acts;
 use super::layout::identity;
+use super::member;
 use super::scratch::{ProcessFiles, Scratch};
 use crate::exec::Process;
 
@@ -27,11 +29,17 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
         Ok(journal) => journal,
         Err(error) => return error.to_string(),
     };
+    // As long as blobs lie on a local disk, one process has them.
+    let owner = cell.size.control.keeps_images();
+    let images = Target { role: Role::Api, name: owner.to_string(), endpoint: owner.to_string() };
     for name in &nodes {
         let ring = Ring::new(&world, name.clone());
+        let own = identity(Role::Agent, name);
+        let watch = Wanted::Roles([Role::Coordinator, Role::Api].into());
+        let member = member::join(&cell, process, &world, &ring, own, [Role::Agent].into(), watch);
         let config = Config {
             name: name.clone(),
-            endpoint: String::new(),
+            endpoint: name.clone(),
             boot_id: boot.clone(),
             // What ran before is off after a power cut and stays so: the simplest to check.
             resume_after_boot: false,
@@ -41,9 +49,9 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
                 exec: cell.exec.clone(),
                 process,
             }),
-            peers: cell.net.peers(process, identity(Role::Agent, name)),
-            coordinators: cell.size.control.targets(Role::Coordinator),
-            images: cell.size.control.targets(Role::Api).into_iter().take(1).collect(),
+            peers: Arc::clone(&member.peers),
+            directory: Arc::clone(&member.directory),
+            images: vec![images.clone()],
             scratch: Scratch::dir(name),
             files: Arc::new(ProcessFiles { scratch: Arc::clone(&cell.scratch), exec: cell.exec.clone(), process }),
             ring: Arc::clone(&ring),
@@ -52,6 +60,7 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
         let routes = Routes::new(agent::service(&node));
         let server = Server::new(&ring, &Metrics::default(), rpc::Limits::default(), routes.prepare());
         cell.net.listen(name, process, server);
+        member.serving();
         cell.node_runs(name, &node);
     }
     format!("the log failed: {}", journal.failed().await)

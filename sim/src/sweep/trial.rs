@@ -15,7 +15,7 @@ use crate::exec::{Exec, Limits, Process};
 use crate::run::text_of;
 
 /// One node on each of two machines; each control role has a process of its own, so that every hop is a boundary.
-const SIZE: Size = Size { control: Shape::Apart { apis: 1, coordinators: 1 }, agents: 2, nodes: 1 };
+const SIZE: Size = Size { control: Shape::Apart { apis: 1, coordinators: 1, instances: 1 }, agents: 2, nodes: 1 };
 /// What a run may take.
 const LIMITS: Limits = Limits { steps: 2_000_000, nanos: 6 * 3600 * 1_000_000_000 };
 /// How long a killed process stays away.

@@ -3,6 +3,7 @@
 mod agent_away;
 mod audit;
 mod boots_and_deletes;
+mod configuration;
 mod every_role_apart;
 mod every_route;
 mod idle_writes_nothing;

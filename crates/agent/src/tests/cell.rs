@@ -138,7 +138,7 @@ impl Cell {
             release: "test".into(),
             driver: self.machine.driver(name),
             peers: Arc::new(OnePeer(control.local(identity(Role::Agent, name)))),
-            coordinators: target(Role::Coordinator),
+            directory: coordinator(),
             images: target(Role::Coordinator),
             scratch: self.scratch(),
             files: Arc::new(crate::OnDisk),
@@ -161,6 +161,14 @@ impl Cell {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+/// All that a node knows of its coordinator.
+fn coordinator() -> Arc<names::Directory> {
+    let directory = names::Directory::new();
+    let listing = names::Listing::new(identity(Role::Coordinator, "c1"), [Role::Coordinator], "");
+    directory.replace(names::Version { instance: 1, number: 1 }, [Arc::new(listing)]);
+    directory
 }
 
 fn identity(role: Role, name: &str) -> Identity {

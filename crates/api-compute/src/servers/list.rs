@@ -10,7 +10,7 @@ use servers::{Server, ServerId, list};
 use store::{DecodeError, Reader};
 
 use super::filter::Wish;
-use super::records::attending;
+use super::records::presence;
 use super::shown::{Around, Depth, Shown, Whole};
 use crate::common::{self, Cloud};
 
@@ -60,8 +60,8 @@ async fn answer(
             Ok::<_, Fault>((shown.collect::<Result<Vec<_>, _>>()?, more))
         })
         .await??;
-    if around.needs_attendance() && shown.iter().any(|shown| shown.server.node.is_some()) {
-        around.attending(attending(&cloud, &cx).await);
+    if around.needs_presence() && shown.iter().any(|shown| shown.server.node.is_some()) {
+        around.with_presence(presence(&cloud));
     }
     let last = shown.last().filter(|_| more).map(|shown| shown.server.id.to_string());
     let links = last.map(|id| common::next(&cx, path, raw.as_deref(), &id));

@@ -1,14 +1,14 @@
 //! One server: show, update, delete.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use api::{Caller, Fault, Json, Path, RequestCx};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use proto::coordinator::v1::ListAttendanceRequest;
-use proto::coordinator::v1::servers_service_client::ServersServiceClient;
+use names::Status;
+use pki::Role;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use servers::{AcceptError, Access, Server};
@@ -31,14 +31,18 @@ impl Serialize for One<'_> {
     }
 }
 
-/// Which nodes attend, if the answer tells; `None`: it could not be found out, and the answer says so.
-pub(crate) async fn attending(cloud: &Compute, request: &RequestCx) -> Option<BTreeSet<String>> {
-    let cx = telemetry::Cx::root(&cloud.ring, Some(request.request_id.as_str().into()), request.deadline);
-    let mut client = ServersServiceClient::new(cloud.coordinator(&cx));
-    match client.list_attendance(ListAttendanceRequest {}).await {
-        Ok(answer) => Some(answer.into_inner().nodes.into_iter().collect()),
-        Err(_) => None,
-    }
+/// What liveness says of the agents of all nodes; of those that are not named, nothing is known.
+pub(crate) fn presence(cloud: &Compute) -> Presence {
+    let agents = cloud.directory.of(Role::Agent);
+    agents.into_iter().map(|listing| (listing.who.name.clone(), listing.status.clone())).collect()
+}
+
+/// The status of each node's agent.
+pub(crate) type Presence = BTreeMap<String, Status>;
+
+/// Whether the agent of `node` is there.
+pub(crate) fn is_up(presence: &Presence, node: &str) -> bool {
+    presence.get(node).is_some_and(|status| *status == Status::Alive)
 }
 
 /// Reads one server that the caller may see, with what is around it.
@@ -81,8 +85,8 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let mut around = Around::new(&cx, &caller, Depth::Full);
-    if around.needs_attendance() {
-        around.attending(attending(&cloud, &cx).await);
+    if around.needs_presence() {
+        around.with_presence(presence(&cloud));
     }
     let shown = gather(&cloud, &caller, &mut around, &id).await?;
     Ok(Json(One(Whole(&around, &shown))).into_response())
@@ -193,8 +197,8 @@ pub(crate) async fn update(
     span.note(cloud.servers.update(&call, &caller, &id, apply).await).map_err(fault::accept)?;
     let depth = if cx.microversion.at_least(2, 75) { Depth::Full } else { Depth::Update };
     let mut around = Around::new(&cx, &caller, depth);
-    if around.needs_attendance() {
-        around.attending(attending(&cloud, &cx).await);
+    if around.needs_presence() {
+        around.with_presence(presence(&cloud));
     }
     let shown = gather(&cloud, &caller, &mut around, &id).await?;
     Ok(Json(One(Whole(&around, &shown))).into_response())

@@ -5,13 +5,14 @@
 
 mod pieces;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::time::{iso_micro, rfc3339};
 use api::{Caller, Fault, Microversion, RequestCx};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use names::Status;
 use networks::{GroupId, NetworkId, Port, SecurityGroup};
 use placement::Node;
 use serde::ser::SerializeMap;
@@ -20,6 +21,7 @@ use serde_json::json;
 use servers::{Server, Task, UserData, VmState};
 use store::{Reader, Record};
 
+use super::records::Presence;
 use crate::fault;
 use pieces::{Address, Embedded, Named, Reference, Text, links};
 
@@ -42,8 +44,8 @@ pub(crate) struct Around<'a> {
     depth: Depth,
     /// Whether the answer is a list of servers.
     listed: bool,
-    /// Nodes that attend, if that was asked and could be found out.
-    attending: Option<BTreeSet<String>>,
+    /// What is known of the agents, if the answer says it.
+    presence: Presence,
     networks: BTreeMap<NetworkId, Arc<str>>,
     groups: BTreeMap<GroupId, Arc<str>>,
     nodes: BTreeMap<String, Option<Node>>,
@@ -57,7 +59,7 @@ impl<'a> Around<'a> {
             public_url: &cx.platform.public_url,
             depth,
             listed: false,
-            attending: None,
+            presence: Presence::new(),
             networks: BTreeMap::new(),
             groups: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -71,12 +73,12 @@ impl<'a> Around<'a> {
     }
 
     /// Whether the answer says which hosts are up.
-    pub(crate) fn needs_attendance(&self) -> bool {
+    pub(crate) fn needs_presence(&self) -> bool {
         self.admin && self.depth == Depth::Full && self.version.at_least(2, 16)
     }
 
-    pub(crate) fn attending(&mut self, nodes: Option<BTreeSet<String>>) {
-        self.attending = nodes;
+    pub(crate) fn with_presence(&mut self, presence: Presence) {
+        self.presence = presence;
     }
 
     /// Looks up what `server` needs from other records.
@@ -148,11 +150,11 @@ impl<'a> Around<'a> {
     fn host_status(&self, server: &Server) -> &'static str {
         let Some(name) = &server.node else { return "" };
         let disabled = self.nodes.get(name).and_then(Option::as_ref).is_some_and(|node| node.disabled.is_some());
-        match &self.attending {
-            None => "UNKNOWN",
-            Some(nodes) if !nodes.contains(name) => "DOWN",
-            Some(_) if disabled => "MAINTENANCE",
-            Some(_) => "UP",
+        match self.presence.get(name) {
+            None | Some(Status::Suspected { .. }) => "UNKNOWN",
+            Some(Status::Unreachable { .. } | Status::Dead { .. } | Status::Left { .. }) => "DOWN",
+            Some(Status::Alive) if disabled => "MAINTENANCE",
+            Some(Status::Alive) => "UP",
         }
     }
 }

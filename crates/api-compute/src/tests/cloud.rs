@@ -180,9 +180,15 @@ impl Cloud {
         let server = rpc::Server::new(&ring, &Metrics::default(), rpc::Limits::default(), services);
         let wire = server.local(pki::Identity { cell: "cell".into(), role: Role::Api, name: "test".into() });
         let passwords = Passwords::start(1).unwrap();
-        let identity = Identity::with(&world, Arc::clone(&view), passwords, &[::servers::keypair::remove_of_user]);
+        let identity = Identity::with(
+            &world,
+            Arc::clone(&view),
+            passwords,
+            &[::servers::keypair::remove_of_user],
+            &config::Settings::defaults(),
+        );
         let compute = Arc::new(Compute {
-            servers: Servers::new(&view, &["main".to_owned()]),
+            servers: Servers::new(&view, &(Arc::new(|| vec!["main".to_owned()]) as servers::Owners)),
             images: Images::open(&world, Arc::clone(&view), &dir.join("images"), Limits::default()).await.unwrap(),
             networks: Networks::new(&world, Arc::clone(&view)),
             identity: Arc::clone(&identity),
@@ -191,6 +197,7 @@ impl Cloud {
             ring: Arc::clone(&ring),
             peers: Arc::new(Here(wire)),
             coordinator: rpc::Target { role: Role::Coordinator, name: "main".into(), endpoint: String::new() },
+            directory: names::Directory::new(),
         });
         let platform = Platform {
             world: world.clone(),

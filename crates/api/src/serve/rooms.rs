@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
+use config::{Permit, Permits};
 use futures_util::future::BoxFuture;
 use http::Request;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tower::Service;
 use world::{Mono, World};
 
@@ -31,9 +32,15 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct Rooms {
     world: World,
-    all: u32,
-    slots: Arc<Semaphore>,
-    held: Arc<Mutex<BTreeMap<u64, Arc<Room>>>>,
+    slots: Permits,
+    held: Arc<Held>,
+}
+
+/// The connections that there are.
+#[derive(Default)]
+struct Held {
+    rooms: Mutex<BTreeMap<u64, Arc<Room>>>,
+    left: Notify,
 }
 
 /// What is known of one connection.
@@ -50,51 +57,54 @@ pub(super) struct Room {
 pub(super) struct Key {
     number: u64,
     pub(super) room: Arc<Room>,
-    held: Arc<Mutex<BTreeMap<u64, Arc<Room>>>>,
-    _slot: OwnedSemaphorePermit,
+    held: Arc<Held>,
+    _slot: Permit,
 }
 
 impl Rooms {
-    pub(super) fn new(world: &World, connections: usize) -> Rooms {
-        let all = u32::try_from(connections).unwrap_or(u32::MAX);
-        let slots = Arc::new(Semaphore::new(all as usize));
-        Rooms { world: world.clone(), all, slots, held: Arc::default() }
+    pub(super) fn new(world: &World, connections: &Permits) -> Rooms {
+        Rooms { world: world.clone(), slots: connections.clone(), held: Arc::default() }
     }
 
     /// Room for one more, at another's expense if there is no other way.
     pub(super) async fn enter(&self, number: u64) -> Key {
         let slot = loop {
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            if let Some(slot) = self.slots.try_acquire() {
                 break slot;
             }
-            self.ask_one_to_leave();
-            let waiting = Arc::clone(&self.slots).acquire_owned();
-            if let Ok(slot) = self.world.timeout(LOOK_PAUSE, waiting).await {
-                break slot.expect("the semaphore is never closed");
+            // One makes room for who has come; if the bound was lowered, others have to go before that.
+            self.ask_to_leave(self.slots.over() + 1);
+            if let Ok(slot) = self.world.timeout(LOOK_PAUSE, self.slots.acquire()).await {
+                break slot;
             }
         };
         let since = self.world.now();
         let room = Arc::new(Room { since, busy: AtomicU32::new(0), sent: AtomicU64::new(0), leave: Notify::new() });
-        self.held.lock().insert(number, Arc::clone(&room));
+        self.held.rooms.lock().insert(number, Arc::clone(&room));
         Key { number, room, held: Arc::clone(&self.held), _slot: slot }
     }
 
-    fn ask_one_to_leave(&self) {
+    fn ask_to_leave(&self, count: usize) {
         let now = self.world.now();
-        let held = self.held.lock();
+        let held = self.held.rooms.lock();
         let idle = held.values().filter(|room| room.busy.load(Ordering::Relaxed) == 0);
-        let longest = idle.map(|room| (room.last_use(), room)).min_by_key(|(last, _)| *last);
+        let mut idle: Vec<_> = idle.map(|room| (room.last_use(), room)).collect();
+        idle.sort_by_key(|(last, _)| *last);
         // Who has just come may be shaking hands: it is asked only when nobody has been there for longer.
-        if let Some((last, room)) = longest
-            && (now.since(last) > IN_USE_SPAN || last == room.since)
-        {
-            room.leave.notify_one();
-        }
+        let can_leave = |(last, room): &(Mono, &Arc<Room>)| now.since(*last) > IN_USE_SPAN || *last == room.since;
+        idle.iter().take(count).filter(|one| can_leave(one)).for_each(|(_, room)| room.leave.notify_one());
     }
 
     /// Returns when nobody is left.
     pub(super) async fn empty(&self) {
-        let _all = self.slots.acquire_many(self.all).await.expect("the semaphore is never closed");
+        loop {
+            let mut left = std::pin::pin!(self.held.left.notified());
+            left.as_mut().enable();
+            if self.held.rooms.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 }
 
@@ -123,7 +133,8 @@ impl Room {
 
 impl Drop for Key {
     fn drop(&mut self) {
-        self.held.lock().remove(&self.number);
+        self.held.rooms.lock().remove(&self.number);
+        self.held.left.notify_waiters();
     }
 }
 

@@ -167,7 +167,7 @@ async fn slow_clients_are_left() {
 
 #[tokio::test]
 async fn who_says_nothing_makes_room_for_others() {
-    let server = server(Limits { connections: 8, ..Limits::default() }).await;
+    let server = server(Limits { connections: config::Permits::new(8), ..Limits::default() }).await;
     // All are taken: by clients that do not even shake hands, that say half a head, and that had an answer and stay.
     let mut silent = Vec::new();
     for _ in 0..8 {
@@ -188,6 +188,30 @@ async fn who_says_nothing_makes_room_for_others() {
         assert_eq!(&word, b"HTTP/1.1 200");
         rude.push(stream);
     }
+}
+
+#[tokio::test]
+async fn a_lowered_bound_lets_the_idle_go_when_somebody_comes() {
+    let connections = config::Permits::new(64);
+    let server = server(Limits { connections: connections.clone(), ..Limits::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(server.connect(b"http/1.1").await);
+    }
+    connections.resize(4);
+    let mut stream = server.connect(b"http/1.1").await;
+    stream.write_all(b"GET /fine HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut word = [0; 12];
+    let answered = world().timeout(Duration::from_secs(10), stream.read_exact(&mut word)).await;
+    answered.expect("there is room").unwrap();
+    assert_eq!(&word, b"HTTP/1.1 200");
+    assert_eq!(connections.over(), 0);
+    let mut stay = 0;
+    for mut one in idle {
+        let gone = world().timeout(Duration::from_millis(50), one.read_u8()).await;
+        stay += usize::from(gone.is_err());
+    }
+    assert!(stay < 4, "{stay} of the idle stay beside who came");
 }
 
 #[tokio::test]

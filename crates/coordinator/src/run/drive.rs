@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::Permit;
 use futures_util::future::{Either, select};
 use planted::Bug;
 use store::{CommitError, Record, Revision, Txn};
 use telemetry::Cx;
-use tokio::sync::{Notify, SemaphorePermit};
+use tokio::sync::Notify;
 use world::Mono;
 
 use super::{Attempt, Coordinator};
@@ -53,7 +54,7 @@ struct Drive<'a> {
     give_up_at: Mono,
     failures: u32,
     times: Vec<StepTime>,
-    permit: Option<SemaphorePermit<'a>>,
+    permit: Option<Permit>,
 }
 
 /// Drives `id` until it has ended, or until it is not ours.
@@ -146,7 +147,7 @@ impl Drive<'_> {
     /// Does what comes next. `true`: the work has ended.
     async fn turn(&mut self) -> Result<bool, Stop> {
         if self.permit.is_none() {
-            self.permit = self.coordinator.permits.acquire().await.ok();
+            self.permit = Some(self.coordinator.permits.acquire().await);
         }
         let next = match &self.ahead {
             Some((step, _)) => Next::Run(step + 1),

@@ -8,7 +8,7 @@ use proto::operator::v1 as wire;
 const AGENTS_SHOWN_MAX: usize = 16;
 
 /// Columns as wide as their widest cell; no lines, so that a table can be cut with ordinary tools.
-fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |row: &[String], at: usize| row.get(at).map_or(0, |cell| cell.chars().count());
     let widths: Vec<usize> = head
         .iter()

@@ -8,7 +8,7 @@ use driver::{NetworkState, PortState};
 use ipnet::IpNet;
 
 use crate::sys::{frame_socket, in_namespace};
-use crate::{Config, NodeNet, destroy_all, space, tools};
+use crate::{Config, NodeNet, destroy_all, names, space, tools};
 
 /// Long enough for a machine under load; a test that passes does not wait for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,17 +18,23 @@ pub(super) const SILENCE: Duration = Duration::from_millis(400);
 pub(super) struct Lab {
     pub(super) net: NodeNet,
     tag: &'static str,
+    node: Option<&'static str>,
 }
 
 impl Lab {
     pub(super) fn new(tag: &'static str) -> Lab {
         clear(tag);
-        Lab { net: open(tag), tag }
+        Lab { net: open(tag, None), tag, node: None }
+    }
+
+    /// Another agent of the same cell on the same machine. What it leaves is cleared with the first one's.
+    pub(super) fn beside(&self, node: &'static str) -> Lab {
+        Lab { net: open(self.tag, Some(node)), tag: self.tag, node: Some(node) }
     }
 
     /// Ends everything that lives in this process, as the end of the agent does, and starts it again.
     pub(super) fn restart(&mut self) {
-        self.net = open(self.tag);
+        self.net = open(self.tag, self.node);
     }
 
     /// Starts a guest at a port of an ensured network. Its IPv4 address is configured, with a default route.
@@ -43,7 +49,8 @@ impl Lab {
 
     /// A guest that has no address yet but the one that it makes of router advertisements.
     pub(super) fn bare_guest(&self, network: &NetworkState, port: &PortState) -> Guest {
-        let namespace = format!("msg-{}-{}-{}", self.tag, network.spec.name, port.host_name);
+        let node = self.node.unwrap_or_default();
+        let namespace = format!("msg-{}-{node}{}-{}", self.tag, network.spec.name, port.host_name);
         space::ensure(&namespace).unwrap();
         let settings = [("ipv6/conf/default/accept_dad", "0"), ("ipv6/conf/default/router_solicitation_delay", "0")];
         space::settings(&namespace, &settings.map(|(name, value)| (name.to_string(), value))).unwrap();
@@ -56,24 +63,24 @@ impl Lab {
 
     /// The names of this lab's namespaces and links that exist.
     pub(super) fn traces(&self) -> Vec<String> {
+        let tag = names::Tag::parse(self.tag, self.node).unwrap();
         let mut names = space::list().unwrap();
-        names.retain(|name| {
-            name.starts_with(&format!("ms-{}-", self.tag)) || name.starts_with(&format!("msr-{}-", self.tag))
-        });
-        let links = tools::links(None).unwrap().into_keys();
-        names.extend(links.filter(|name| name.starts_with(&format!("msh{}", self.tag))));
+        names.retain(|name| tag.owns(name));
+        names.extend(tools::links(None).unwrap().into_keys().filter(|name| tag.owns_link(name)));
         names
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        clear(self.tag);
+        if self.node.is_none() {
+            clear(self.tag);
+        }
     }
 }
 
-fn open(tag: &str) -> NodeNet {
-    NodeNet::open(&Config { tag: tag.to_string() }).unwrap()
+fn open(tag: &str, node: Option<&str>) -> NodeNet {
+    NodeNet::open(&Config { tag: tag.to_string(), node: node.map(str::to_string) }).unwrap()
 }
 
 fn clear(tag: &str) {

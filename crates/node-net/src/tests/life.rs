@@ -188,7 +188,7 @@ fn full(revision: u64) -> NetworkState {
 
 /// Goes round until it is killed, and says where it is.
 fn be_the_victim() {
-    let net = NodeNet::open(&Config { tag: "kl".into() }).unwrap();
+    let net = NodeNet::open(&Config { tag: "kl".into(), node: None }).unwrap();
     let mut revision = 1;
     loop {
         for step in STEPS {

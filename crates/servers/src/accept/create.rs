@@ -144,7 +144,7 @@ impl Servers {
                 txn.put(data.key(), data.encode());
             }
             let input = ServerWork { action: "create".into(), hard: false, image: Bytes::new() };
-            self.work(cx, reader, &server, BOOT, BOOT_BUDGET, &input).begin(cx, txn);
+            self.work(cx, reader, &server, BOOT, BOOT_BUDGET, &input)?.begin(cx, txn);
             note_action(cx, caller, &server, "create", txn);
             Ok(server)
         })

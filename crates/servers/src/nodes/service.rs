@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use config::Settings;
 use futures_util::Stream;
 use proto::coordinator::v1 as wire;
 use proto::coordinator::v1::nodes_service_server::{NodesService, NodesServiceServer};
@@ -13,7 +14,7 @@ use tonic::{Request, Response, Status};
 use world::World;
 
 use super::enrol::Enrolled;
-use super::{Attendance, enrol, report};
+use super::{Attendance, enrol, report, share};
 
 /// What the service needs.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct NodesContext {
     pub attendance: Arc<Attendance>,
     /// The name of this coordinator.
     pub coordinator: String,
+    /// How much of a node is given out.
+    pub settings: Arc<Settings>,
 }
 
 struct Service(NodesContext);
@@ -69,9 +72,10 @@ impl NodesService for Service {
     async fn attend(&self, request: Request<wire::AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {
         let node = peer_of(&request)?.name;
         let told = request.into_inner();
-        let NodesContext { world, view, attendance, coordinator } = &self.0;
+        let NodesContext { world, view, attendance, coordinator, settings } = &self.0;
         let not_now = |reason: String| Status::from(rpc::Error::not_now(reason));
-        if let Enrolled::KnownLife(known) = enrol::enrol(world, view, &node, &told).await.map_err(not_now)? {
+        let configured = settings.revision();
+        if let Enrolled::KnownLife(known) = enrol::enrol(world, view, settings, &node, &told).await.map_err(not_now)? {
             let asked = wire::AttendResponse { coordinator: coordinator.clone(), known_life: Some(known) };
             return Ok(Response::new(Box::pin(futures_util::stream::once(std::future::ready(Ok(asked))))));
         }
@@ -84,6 +88,10 @@ impl NodesService for Service {
             );
         }
         let number = attendance.arrived(&node, &told.endpoint, unknown);
+        if settings.revision() != configured {
+            // Whoever saw to the change may have done so before this node was there to be seen.
+            share::again(world, view, settings, &node).await;
+        }
         tracing::info!(node, endpoint = told.endpoint, guests = told.guests.len(), "a node attends");
         let welcome = Some(wire::AttendResponse { coordinator: coordinator.clone(), known_life: None });
         let attended = Attended { welcome, attendance: Arc::clone(attendance), node, number };
