@@ -1,3 +1,5 @@
+//! Connections of real sockets: what is heard on them, when they end, and how a process leaves.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
