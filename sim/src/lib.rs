@@ -23,6 +23,7 @@ pub mod exec;
 pub mod invariants;
 pub mod ledger;
 pub mod linear;
+pub mod liveness;
 pub mod lost;
 pub mod mutation;
 pub mod net;

@@ -6,13 +6,16 @@
 use std::ffi::OsString;
 
 use crate::run::{self, cargo};
-use crate::{guest_image, house};
+use crate::{guest_image, house, sim};
 
 /// The profile of the load generator.
 const PROFILE: &str = "profiling";
 
 /// Measures; `args` go to the load generator.
 pub(crate) fn bench(args: &[OsString]) -> anyhow::Result<()> {
+    if let Some((first, rest)) = args.split_first().filter(|(first, _)| *first == "liveness") {
+        return sim::optimised(&first.to_string_lossy(), rest);
+    }
     let is = |words: &[&str]| args.iter().filter_map(|arg| arg.to_str()).any(|arg| words.contains(&arg));
     let asks = is(&["--help", "-h"]);
     run::check(&mut cargo(["build", "--profile", PROFILE, "--package", "bench"]))?;

@@ -21,6 +21,13 @@ pub(crate) fn by_hand(program: &str, args: &[OsString]) -> anyhow::Result<()> {
     run::check(command.args(args))
 }
 
+/// Runs one of the simulator's programs, optimised.
+pub(crate) fn optimised(program: &str, args: &[OsString]) -> anyhow::Result<()> {
+    let mut command =
+        run::cargo(["run", "--quiet", "--package", "sim", "--profile", "profiling", "--bin", program, "--"]);
+    run::check(command.args(args))
+}
+
 /// Seeds of this commit, in every scenario.
 pub(crate) fn fresh() -> anyhow::Result<()> {
     let first = of_commit();

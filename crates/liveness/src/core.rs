@@ -40,6 +40,9 @@ pub use sessions::{Admitted, Attend, Refusal, Told};
 /// A process as its certificate names it.
 pub type Who = Arc<(Role, String)>;
 
+/// A process, and what is known of it, if it is still spoken of.
+pub type Known<'a> = (Who, Option<&'a Arc<Listing>>);
+
 /// What opens a session again: a digest of the secret that its process drew.
 pub type Lock = [u8; 32];
 
@@ -126,9 +129,12 @@ pub struct Core {
     others: BTreeMap<Observer, bool>,
     /// Rounds of tries, and questions.
     numbers: u64,
-    /// Sessions that stand here, and those of them that are doubted.
+    /// Sessions that stand here, those of them that are doubted, and those that were given up for that.
     held: usize,
     doubted: usize,
+    cut: usize,
+    /// Streams that were closed, by their turns, and whose ends are still to come.
+    closing: BTreeMap<(Who, u64), u32>,
 }
 
 /// Timers are rounded up to this, so that a thousand sessions do not wake the instance a thousand times a second.
@@ -148,6 +154,8 @@ impl Core {
             numbers: 0,
             held: 0,
             doubted: 0,
+            cut: 0,
+            closing: BTreeMap::new(),
         }
     }
 
@@ -203,7 +211,7 @@ impl Core {
 
     /// Everybody of whom there are news after number `after`, with what they play, or nothing for those who are not spoken
     /// of any more; nothing at all if that is too long ago to tell.
-    pub fn changed_after(&self, after: u64) -> Option<Vec<(Who, Option<&Arc<Listing>>)>> {
+    pub fn changed_after(&self, after: u64) -> Option<Vec<Known<'_>>> {
         let missed = self.log.missed(Version { number: after, ..self.version() })?;
         Some(missed.into_iter().map(|who| (Arc::clone(who), self.get(who))).collect())
     }

@@ -133,14 +133,14 @@ impl Lab {
         })
     }
 
-    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    async fn until(&self, what: &str, holds: impl Fn() -> bool + Send + Sync) {
         let world = self.world.clone();
         let held = async {
             while !holds() {
                 world.sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(tokio::time::timeout(SOON, held).await.is_ok(), "in vain: {what}");
+        assert!(self.world.timeout(SOON, held).await.is_ok(), "in vain: {what}");
     }
 }
 
@@ -254,7 +254,8 @@ async fn facts_and_configuration_reach_everybody_through_any_instance() {
     let lab = Lab::new();
     let one = lab.instance("one", "127.0.0.1:0", &[]);
     let two = lab.instance("two", "127.0.0.1:0", std::slice::from_ref(&one.thing.1));
-    let agents = [lab.agent("n1", std::slice::from_ref(&one.thing.1)), lab.agent("n2", &[two.thing.1.clone()])];
+    let agents =
+        [lab.agent("n1", std::slice::from_ref(&one.thing.1)), lab.agent("n2", std::slice::from_ref(&two.thing.1))];
     for agent in &agents {
         agent.thing.session.standing().await;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use names::{Listing, Observer, Version};
 
 use super::record::{Phase, Record, Tries};
-use super::{Core, Effect, Lock, Now, Who};
+use super::{Core, Lock, Now, Who};
 
 /// An instance with ten thousand sessions is not followed by as many tries at once.
 const ORPHANS_APART: Duration = Duration::from_micros(200);
@@ -23,6 +23,22 @@ pub struct Statement {
     pub turn: u64,
     /// The number of the newest change of facts.
     pub change: u64,
+}
+
+/// What overrules what, whatever is heard first: a later process of a name, the end of a process, a later attempt of it.
+/// Between two processes to which instances that could not hear each other gave the same number, their locks decide.
+type Strength = (u64, Lock, bool, u64);
+
+impl Statement {
+    fn strength(&self) -> Strength {
+        (self.listing.session, self.lock, self.listing.status.is_final(), self.turn)
+    }
+}
+
+impl Record {
+    fn strength(&self) -> Strength {
+        (self.listing.session, self.lock, self.listing.status.is_final(), self.turn)
+    }
 }
 
 /// Statements, in order.
@@ -55,38 +71,52 @@ impl Core {
             turn: record.turn,
             change: record.change,
         };
-        (record.holder == self.own).then(|| of(record))
+        (record.holder == self.own || record.objects).then(|| of(record))
     }
 
     /// Another instance has said something.
     pub fn hear(&mut self, now: Now, from: &Observer, said: Said) {
-        self.others.insert(from.clone(), true);
+        let was_deaf = self.others.insert(from.clone(), true) == Some(false);
         let mut spoken_of = BTreeSet::new();
         for statement in said.statements {
             let who: Who = Arc::new((statement.listing.who.role, statement.listing.who.name.clone()));
-            self.hear_of(now, from, &who, statement);
+            self.hear_of(now, from, said.whole, &who, statement);
             spoken_of.insert(who);
         }
         if said.whole {
             // It has begun anew, and knows nothing of what it held before.
             self.orphan(now, from, |who| !spoken_of.contains(who));
+        } else if was_deaf {
+            self.restore(from);
         }
     }
 
-    fn hear_of(&mut self, now: Now, from: &Observer, who: &Who, said: Statement) {
+    /// Nothing was missed of what `from` holds: whatever it has not changed is as it was before it could not be heard.
+    fn restore(&mut self, from: &Observer) {
+        let lost = self.records.iter().filter(|(_, record)| record.holder == *from && record.said.is_some());
+        let lost: Vec<Who> = lost.map(|(who, _)| Arc::clone(who)).collect();
+        for who in lost {
+            self.move_to(&who, Phase::Elsewhere);
+            self.sleep(&who);
+            let said = self.records.get_mut(&who).and_then(|record| record.said.take());
+            if let Some(said) = said {
+                self.tell(&who, |listing| *listing = (*said).clone());
+            }
+        }
+    }
+
+    fn hear_of(&mut self, now: Now, from: &Observer, whole: bool, who: &Who, said: Statement) {
         if let Some(mine) = self.records.get(who) {
-            let (theirs, own) = ((said.listing.session, said.turn), (mine.listing.session, mine.turn));
-            // Two instances that could not hear each other may have given one number to two processes.
-            let contested = said.listing.session == mine.listing.session && said.lock != mine.lock;
-            let news = if contested { said.lock > mine.lock } else { theirs > own };
-            let end =
-                !contested && theirs.0 == own.0 && said.listing.status.is_final() && !mine.listing.status.is_final();
-            let holders = theirs == own && !contested && mine.holder == *from;
-            if !(news || holders || end && theirs >= own) || (mine.listing.status.is_final() && !news) {
+            let (theirs, own) = (said.strength(), mine.strength());
+            let holders = theirs == own && !said.listing.status.is_final() && mine.holder == *from;
+            // Who has begun anew gives numbers again that it had given before; of its earlier life nobody speaks any more.
+            let anew = whole && mine.holder == *from && !mine.listing.status.is_final();
+            if !(theirs > own || holders || anew) {
+                self.object(who, &said);
                 return;
             }
             if self.stands_here(who) {
-                self.effects.push(Effect::Close(Arc::clone(who), mine.turn));
+                self.close(who);
             }
         }
         let is_final = said.listing.status.is_final();
@@ -100,9 +130,11 @@ impl Core {
             change: said.change,
             holder: from.clone(),
             phase: if is_final { Phase::Over } else { Phase::Elsewhere },
+            said: None,
             due,
             told: now.mono,
             asked: None,
+            objects: false,
         };
         if changed {
             self.log.note(who, &record.listing.roles);
@@ -112,6 +144,19 @@ impl Core {
             self.wake(now, who, self.settings.remember);
         } else {
             self.sleep(who);
+        }
+    }
+
+    /// What was said of `who` is overruled by what is known here: that is said, since who said it cannot have known. Only its
+    /// holder says so otherwise, and the holder may have forgotten.
+    fn object(&mut self, who: &Who, said: &Statement) {
+        let own = self.own.clone();
+        let Some(mine) = self.records.get_mut(who) else { return };
+        let overruled = (said.listing.session, said.lock, said.listing.status.is_final())
+            < (mine.listing.session, mine.lock, mine.listing.status.is_final());
+        if overruled && mine.holder != own {
+            mine.objects = true;
+            self.log.note(who, &mine.listing.roles);
         }
     }
 
@@ -134,6 +179,9 @@ impl Core {
             // Their machine may have gone with the instance: they are tried at once, the others when they have not come back.
             let wait = if *beside_it { Duration::ZERO } else { self.settings.grace };
             self.move_to(who, Phase::Lost(Tries::new(now.mono + wait)));
+            if let Some(record) = self.records.get_mut(who) {
+                record.said = Some(Arc::clone(&record.listing));
+            }
             let spread = ORPHANS_APART.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
             self.wake(now, who, wait + spread);
         }

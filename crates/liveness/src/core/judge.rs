@@ -115,10 +115,14 @@ impl Core {
         if now.mono.since(tries.since) < self.settings.verdict_after {
             return;
         }
-        let Some(record) = self.records.get(who) else { return };
-        self.effects.push(Effect::Close(Arc::clone(who), record.turn));
+        if tries.reached.contains(&self.own) && now.mono.since(tries.since) < self.settings.answer_within {
+            // Its host answers this instance: the way is there, and what was sent is sent again by the transport.
+            self.try_again(now, who, self.settings.verdict_after);
+            return;
+        }
+        self.close(who);
         let status = self.verdict(now, &tries, Cause::CutOff);
-        self.move_to(who, Phase::Lost(Tries { since: now.mono, ..tries }));
+        self.move_to(who, Phase::Lost(Tries { since: now.mono, cut: true, ..tries }));
         self.say_of(who, status);
         self.try_again(now, who, self.settings.verdict_after);
     }
@@ -126,7 +130,9 @@ impl Core {
     /// What is to be said of somebody whom some could reach and others not.
     fn verdict(&self, now: Now, tries: &Tries, reached: Cause) -> Status {
         let alone = !self.others.is_empty() && self.others.values().all(|heard| !heard);
-        let cut_off_itself = alone && self.held >= MANY && self.doubted * 2 > self.held;
+        // Also those count that were given up: the first verdicts must not make the next ones bolder.
+        let (all, missed) = (self.held + self.cut, self.doubted + self.cut);
+        let cut_off_itself = alone && all >= MANY && missed * 2 > all;
         if !tries.reached.is_empty() {
             return Status::Suspected { since: now.wall, cause: reached };
         }
@@ -190,10 +196,8 @@ impl Core {
                 }
             }
             Tried::Refused if instance => {
-                if self.stands_here(who)
-                    && let Some(record) = self.records.get(who)
-                {
-                    self.effects.push(Effect::Close(Arc::clone(who), record.turn));
+                if self.stands_here(who) {
+                    self.close(who);
                 }
                 let status = Status::Dead { since: now.wall, seen: Dying::Refused, by: observer.clone() };
                 self.finish(now, who, status);
@@ -260,8 +264,7 @@ impl Core {
             Some((_, since)) => {
                 let silent = now.mono.since(*since);
                 if silent >= settings.silent_for {
-                    let turn = record.turn;
-                    self.effects.push(Effect::Close(Arc::clone(who), turn));
+                    self.close(who);
                     self.move_to(who, Phase::Lost(Tries::new(now.mono)));
                     self.say_of(who, Status::Unreachable { since: now.wall, by: BTreeSet::from([own]) });
                     self.try_again(now, who, Duration::ZERO);

@@ -18,11 +18,15 @@ pub(super) struct Record {
     /// The instance at which its stream stands, or stood last.
     pub(super) holder: Observer,
     pub(super) phase: Phase,
+    /// What its holder said of it last, if the holder cannot be heard: that is so again as soon as it can.
+    pub(super) said: Option<Arc<Listing>>,
     pub(super) due: Option<Mono>,
     /// When the process itself last said something, here.
     pub(super) told: Mono,
     /// The question that it has not answered, and when it was put.
     pub(super) asked: Option<(u64, Mono)>,
+    /// It is stated here though another holds it: somebody said what this overrules.
+    pub(super) objects: bool,
 }
 
 /// Where a session is, as this instance sees it.
@@ -51,6 +55,8 @@ pub(super) struct Tries {
     pub(super) silent: BTreeSet<Observer>,
     /// Who reached it, in this round.
     pub(super) reached: BTreeSet<Observer>,
+    /// Its stream stood here and was given up, because nothing was heard of its host.
+    pub(super) cut: bool,
     /// How long after this round the next one comes.
     pub(super) pause: Duration,
 }
@@ -61,7 +67,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 impl Tries {
     pub(super) fn new(since: Mono) -> Tries {
-        Tries { since, round: 0, silent: BTreeSet::new(), reached: BTreeSet::new(), pause: PAUSE_FIRST }
+        Tries { since, round: 0, silent: BTreeSet::new(), reached: BTreeSet::new(), cut: false, pause: PAUSE_FIRST }
     }
 
     /// Forgets what the last round found.

@@ -1,5 +1,6 @@
 //! Sessions begin, are resumed, tell, and end.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,10 +94,11 @@ impl Core {
                 if there.phase == Phase::Over || there.listing.status.is_final() {
                     return Err(Refusal::Over(there.listing.status.name()));
                 }
+                let session = there.listing.session;
                 if self.stands_here(&who) {
-                    self.effects.push(Effect::Close(Arc::clone(&who), there.turn));
+                    self.close(&who);
                 }
-                there.listing.session
+                session
             }
             Some(there) if there.listing.status == Status::Alive => {
                 let endpoint = there.listing.endpoints.get(Listing::RPC).cloned().unwrap_or_default();
@@ -105,9 +107,9 @@ impl Core {
                 return Err(in_use);
             }
             Some(there) => {
-                let (session, turn) = (there.listing.session, there.turn);
+                let session = there.listing.session;
                 if self.stands_here(&who) {
-                    self.effects.push(Effect::Close(Arc::clone(&who), turn));
+                    self.close(&who);
                 }
                 session + 1
             }
@@ -128,9 +130,11 @@ impl Core {
             change,
             holder: self.own.clone(),
             phase: Phase::Standing,
+            said: None,
             due,
             told: now.mono,
             asked: None,
+            objects: false,
         };
         self.log.note(who, &record.listing.roles);
         self.records.insert(Arc::clone(who), record);
@@ -150,7 +154,8 @@ impl Core {
                 self.held -= 1;
                 self.doubted -= 1;
             }
-            Some(Phase::Lost(_) | Phase::Elsewhere | Phase::Over) | None => {}
+            Some(Phase::Lost(tries)) => self.cut -= usize::from(tries.cut),
+            Some(Phase::Elsewhere | Phase::Over) | None => {}
         }
     }
 
@@ -162,11 +167,19 @@ impl Core {
                 self.held += 1;
                 self.doubted += 1;
             }
-            Phase::Lost(_) | Phase::Elsewhere | Phase::Over => {}
+            Phase::Lost(tries) => self.cut += usize::from(tries.cut),
+            Phase::Elsewhere | Phase::Over => {}
         }
         if let Some(record) = self.records.get_mut(who) {
             record.phase = phase;
         }
+    }
+
+    /// Ends the stream of `who` that stands here.
+    pub(super) fn close(&mut self, who: &Who) {
+        let Some(turn) = self.records.get(who).map(|record| record.turn) else { return };
+        *self.closing.entry((Arc::clone(who), turn)).or_default() += 1;
+        self.effects.push(Effect::Close(Arc::clone(who), turn));
     }
 
     /// Changes what is told of `who`, if that is a change.
@@ -213,9 +226,8 @@ impl Core {
     pub fn leave(&mut self, now: Now, who: &Who, lock: &Lock) {
         let Some(record) = self.records.get(who).filter(|record| record.lock == *lock) else { return };
         if !record.listing.status.is_final() {
-            let (turn, stands) = (record.turn, self.stands_here(who));
-            if stands {
-                self.effects.push(Effect::Close(Arc::clone(who), turn));
+            if self.stands_here(who) {
+                self.close(who);
             }
             self.finish(now, who, Status::Left { since: now.wall });
         }
@@ -226,15 +238,24 @@ impl Core {
         let own = self.own.clone();
         if let Some(record) = self.records.get_mut(who) {
             record.holder = own;
+            record.said = None;
         }
         self.move_to(who, Phase::Over);
         self.tell(who, |listing| listing.status = status);
         self.wake(now, who, self.settings.remember);
     }
 
-    /// The stream of `who` that stood since `turn` has ended, and nobody here ended it.
+    /// The stream of `who` that stood since `turn` has ended: by itself, or because it was closed. Said once of each.
     pub fn broken(&mut self, now: Now, who: &Who, turn: u64) {
-        if !self.records.get(who).is_some_and(|record| record.turn == turn) || !self.stands_here(who) {
+        // Every process counts its turns from one, so the stream of the next one here may have the turn of one that was closed.
+        if let Entry::Occupied(mut closing) = self.closing.entry((Arc::clone(who), turn)) {
+            *closing.get_mut() -= 1;
+            if *closing.get() == 0 {
+                closing.remove();
+            }
+            return;
+        }
+        if self.records.get(who).is_none_or(|record| record.turn != turn) || !self.stands_here(who) {
             return;
         }
         self.move_to(who, Phase::Lost(Tries::new(now.mono)));
