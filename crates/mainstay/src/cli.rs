@@ -1,6 +1,7 @@
 //! The operator's commands: asked over RPC with the operator's certificate, answered as tables or JSON.
 
 mod config;
+pub mod names;
 mod table;
 mod waterfall;
 

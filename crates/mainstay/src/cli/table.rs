@@ -225,7 +225,7 @@ pub(super) fn nodes(nodes: &[wire::Node], now: Wall) -> String {
 }
 
 /// What speaks for a status, and since when.
-fn evidence(text: &str, since_us: u64, now: Wall) -> String {
+pub(super) fn evidence(text: &str, since_us: u64, now: Wall) -> String {
     match since_us {
         0 => text.to_owned(),
         since => format!("{text}, for {}", span(now.as_micros().saturating_sub(since) / 1_000_000)),

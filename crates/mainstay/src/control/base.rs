@@ -94,6 +94,7 @@ impl Base {
         if instance.is_none() {
             membership.found().await?;
         }
+        membership::tell_load(world, &membership, &server);
         let target = Target { role, name: plan.name.clone(), endpoint: address.to_string() };
         let base = Base {
             world: world.clone(),
