@@ -11,6 +11,7 @@
 //! - [`invariants`]: what must then be true; one file each. [`ledger`], [`epochs`]: what must be true at every commit. [`linear`]: what
 //!   clients were told, call by call, must be what one cell would have told them.
 //! - [`run`]: one seed from its start to its verdict. [`sweep`]: every workflow, harmed at every boundary between effects.
+//! - [`liveness`]: the decisions of liveness alone, through storms and with a hundred thousand sessions.
 //! - [`mutation`]: bugs that are planted in the product, and who finds each.
 //!
 //! Deliberately absent: HTTP, TLS, SQLite, QEMU. They are proven with real processes.

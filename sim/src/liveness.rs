@@ -124,8 +124,8 @@ enum Act {
     PingLate(C, Side, u64),
     /// The process has tried something on behalf of an instance.
     Answer(u64, Tried),
-    /// The clock of an instance.
-    Tick,
+    /// The clock of an instance, set for this moment.
+    Tick(u64),
     /// A try has come to something.
     CameOf(P, u64, String, Tried),
     /// Another instance asks to reach a process.

@@ -129,8 +129,9 @@ pub struct Core {
     others: BTreeMap<Observer, bool>,
     /// Rounds of tries, and questions.
     numbers: u64,
-    /// Sessions that stand here, those of them that are doubted, and those that were given up for that.
-    held: usize,
+    /// Sessions that stand here, in no order, so that one can be drawn; how many of them are doubted, and how many were
+    /// given up for that.
+    seats: Vec<Who>,
     doubted: usize,
     cut: usize,
     /// Streams that were closed, by their turns, and whose ends are still to come.
@@ -152,7 +153,7 @@ impl Core {
             effects: Vec::new(),
             others: BTreeMap::new(),
             numbers: 0,
-            held: 0,
+            seats: Vec::new(),
             doubted: 0,
             cut: 0,
             closing: BTreeMap::new(),
@@ -191,7 +192,7 @@ impl Core {
 
     /// Sessions that stand here.
     pub fn held(&self) -> usize {
-        self.held
+        self.seats.len()
     }
 
     /// Everybody who is known.

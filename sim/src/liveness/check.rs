@@ -237,7 +237,9 @@ impl Checks {
         if !process.running || process.life != life || !net.is_up(process.host) {
             return;
         }
+        // Who is held serves nobody, and is called so in the end.
         let served = process.stands
+            && process.paused <= now
             && instances[process.with].running
             && net.is_open(process.host, processes[process.with].host);
         match listing.status {

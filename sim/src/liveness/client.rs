@@ -284,7 +284,7 @@ impl Lab {
                 }
             }
             Act::Attend(_) | Act::Connected(..) | Act::Failed(_) | Act::HeadLate(_) => {}
-            Act::Tick
+            Act::Tick(_)
             | Act::CameOf(..)
             | Act::Reach(..)
             | Act::Hear(..)

@@ -147,7 +147,7 @@ impl Lab {
         let at = next.max(now);
         if instance.tick_at.is_none_or(|there| at < there) {
             instance.tick_at = Some(at);
-            self.queue.push(at, Event::Act(actor, Act::Tick));
+            self.queue.push(at, Event::Act(actor, Act::Tick(at)));
         }
     }
 
@@ -220,7 +220,8 @@ impl Lab {
     pub(super) fn instance_acts(&mut self, number: I, act: Act) {
         match act {
             Act::Said(link, side, say) => self.asked_by(number, link, side, say),
-            Act::Tick => {
+            Act::Tick(set) if self.instances[number].tick_at != Some(set) => {}
+            Act::Tick(_) => {
                 self.instances[number].tick_at = None;
                 self.with(number, |core, now| core.tick(now));
                 self.set_clock(number);

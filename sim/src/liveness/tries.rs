@@ -13,6 +13,7 @@ const WITHIN: u64 = 420 * MILLI;
 const WITHIN_OF_PROCESSES: u64 = 400 * MILLI;
 /// Processes that are asked.
 const ASKED: usize = 2;
+const DRAWS: usize = 8;
 /// Tries of one instance at a time.
 const AT_ONCE: usize = 256;
 
@@ -142,12 +143,13 @@ impl Lab {
 
     fn ask_processes(&mut self, number: I, who: &Who, aim: P, round: u64) {
         let mut asked = 0;
-        for _ in 0..ASKED * 8 {
-            let drawn = self.dice.index(self.processes.len());
+        for _ in 0..DRAWS {
+            let drawn = self.dice.index(self.instances[number].core.held());
+            let Some(one) = self.instances[number].core.observer(drawn).cloned() else { continue };
+            let Some((_, link)) = self.instances[number].streams.get(&one).copied() else { continue };
+            let drawn = self.links[link].process.0;
             let one = &self.processes[drawn];
-            let Some((_, link)) = self.instances[number].streams.get(&one.who).copied() else { continue };
-            let alive = self.instances[number].core.get(&one.who).is_some_and(|listing| listing.takes_calls());
-            if asked < ASKED && drawn != number && drawn != aim && one.host != self.processes[aim].host && alive {
+            if asked < ASKED && drawn != number && drawn != aim && one.host != self.processes[aim].host {
                 asked += 1;
                 let instance = &mut self.instances[number];
                 instance.questions += 1;

@@ -135,6 +135,7 @@ impl Core {
             told: now.mono,
             asked: None,
             objects: false,
+            seat: 0,
         };
         if changed {
             self.log.note(who, &record.listing.roles);

@@ -12,6 +12,8 @@ use super::{Core, Effect, Now, Tried, Who};
 /// A look comes a moment after the kernel's next probe would have been answered.
 const LOOK_LATER: Duration = Duration::from_millis(50);
 const LOOK_SOONEST: Duration = Duration::from_millis(100);
+/// A nudge is answered within this, if the host is there. Most doubts end so, and others are troubled by the rest only.
+const NUDGED: Duration = Duration::from_millis(50);
 /// An instance that hears no other, and doubts more than half of so many sessions, holds itself for cut off.
 const MANY: usize = 4;
 
@@ -84,7 +86,7 @@ impl Core {
             Phase::Standing => {
                 self.move_to(who, Phase::Doubted(Tries::new(now.mono)));
                 self.effects.push(Effect::Nudge(Arc::clone(who)));
-                self.try_again(now, who, self.settings.verdict_after);
+                self.wake(now, who, NUDGED);
             }
             Phase::Doubted(tries) if now.mono.since(tries.since) >= ago => {
                 // It was heard after the doubt had begun.
@@ -101,7 +103,8 @@ impl Core {
 
     /// Time is up for somebody who is doubted: one more look decides.
     fn judge_doubted(&mut self, now: Now, who: &Who, tries: &Tries) {
-        if now.mono.since(tries.since) < self.settings.verdict_after {
+        let nudged = tries.round == 0;
+        if !nudged && now.mono.since(tries.since) < self.settings.verdict_after {
             self.wake(now, who, self.settings.verdict_after.saturating_sub(now.mono.since(tries.since)));
             return;
         }
@@ -112,11 +115,21 @@ impl Core {
 
     /// Nothing was heard of its host since the doubt began, and it was looked at.
     fn doubt_holds(&mut self, now: Now, who: &Who, tries: Tries) {
+        if tries.round == 0 {
+            self.try_again(now, who, self.settings.verdict_after);
+            return;
+        }
         if now.mono.since(tries.since) < self.settings.verdict_after {
             return;
         }
-        if tries.reached.contains(&self.own) && now.mono.since(tries.since) < self.settings.answer_within {
-            // Its host answers this instance: the way is there, and what was sent is sent again by the transport.
+        // Where its host answers this instance, the way is there, and what was sent is sent again by the transport. Where it
+        // answers others, a few rounds may be lost by chance.
+        let patience = match (tries.reached.contains(&self.own), tries.reached.is_empty()) {
+            (true, _) => self.settings.answer_within,
+            (false, false) => self.settings.verdict_after * 3,
+            (false, true) => Duration::ZERO,
+        };
+        if now.mono.since(tries.since) < patience {
             self.try_again(now, who, self.settings.verdict_after);
             return;
         }
@@ -131,7 +144,7 @@ impl Core {
     fn verdict(&self, now: Now, tries: &Tries, reached: Cause) -> Status {
         let alone = !self.others.is_empty() && self.others.values().all(|heard| !heard);
         // Also those count that were given up: the first verdicts must not make the next ones bolder.
-        let (all, missed) = (self.held + self.cut, self.doubted + self.cut);
+        let (all, missed) = (self.held() + self.cut, self.doubted + self.cut);
         let cut_off_itself = alone && all >= MANY && missed * 2 > all;
         if !tries.reached.is_empty() {
             return Status::Suspected { since: now.wall, cause: reached };
@@ -277,11 +290,12 @@ impl Core {
 }
 
 impl Core {
-    /// Sessions here that an answer would help to judge: the observers that may be asked, by name.
-    pub fn observers(&self) -> impl Iterator<Item = &Who> {
-        let good = self.records.iter().filter(|(_, record)| {
+    /// The session that stands here in the place `drawn` of [`Core::held`], if its process may be asked to try another.
+    pub fn observer(&self, drawn: usize) -> Option<&Who> {
+        let who = self.seats.get(drawn)?;
+        let good = self.records.get(who).is_some_and(|record| {
             record.phase == Phase::Standing && record.listing.status == Status::Alive && record.asked.is_none()
         });
-        good.map(|(who, _)| who)
+        good.then_some(who)
     }
 }

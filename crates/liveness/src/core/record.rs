@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub(super) asked: Option<(u64, Mono)>,
     /// It is stated here though another holds it: somebody said what this overrules.
     pub(super) objects: bool,
+    /// Its place among those whose streams stand here, while it is one.
+    pub(super) seat: usize,
 }
 
 /// Where a session is, as this instance sees it.

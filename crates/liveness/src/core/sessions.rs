@@ -121,7 +121,6 @@ impl Core {
 
     fn enter(&mut self, now: Now, who: &Who, attend: &Attend, listing: Listing) {
         self.leave_phase(who);
-        self.held += 1;
         let (due, change) = (self.records.get(who).and_then(|record| record.due), attend.change);
         let record = Record {
             listing: Arc::new(listing),
@@ -135,9 +134,11 @@ impl Core {
             told: now.mono,
             asked: None,
             objects: false,
+            seat: 0,
         };
         self.log.note(who, &record.listing.roles);
         self.records.insert(Arc::clone(who), record);
+        self.sits_down(who);
         self.wake(now, who, self.settings.doubt_after);
     }
 
@@ -149,9 +150,9 @@ impl Core {
     /// Counts `who` out of the phase that it is about to leave.
     pub(super) fn leave_phase(&mut self, who: &Who) {
         match self.records.get(who).map(|record| &record.phase) {
-            Some(Phase::Standing) => self.held -= 1,
+            Some(Phase::Standing) => self.stands_up(who),
             Some(Phase::Doubted(_)) => {
-                self.held -= 1;
+                self.stands_up(who);
                 self.doubted -= 1;
             }
             Some(Phase::Lost(tries)) => self.cut -= usize::from(tries.cut),
@@ -159,12 +160,31 @@ impl Core {
         }
     }
 
+    /// `who` takes a seat among those whose streams stand here.
+    fn sits_down(&mut self, who: &Who) {
+        if let Some(record) = self.records.get_mut(who) {
+            record.seat = self.seats.len();
+            self.seats.push(Arc::clone(who));
+        }
+    }
+
+    /// `who` gives its seat up; the last one takes it.
+    fn stands_up(&mut self, who: &Who) {
+        let Some(seat) = self.records.get(who).map(|record| record.seat).filter(|seat| *seat < self.seats.len()) else {
+            return;
+        };
+        self.seats.swap_remove(seat);
+        if let Some(moved) = self.seats.get(seat).and_then(|moved| self.records.get_mut(moved)) {
+            moved.seat = seat;
+        }
+    }
+
     pub(super) fn move_to(&mut self, who: &Who, phase: Phase) {
         self.leave_phase(who);
         match &phase {
-            Phase::Standing => self.held += 1,
+            Phase::Standing => self.sits_down(who),
             Phase::Doubted(_) => {
-                self.held += 1;
+                self.sits_down(who);
                 self.doubted += 1;
             }
             Phase::Lost(tries) => self.cut += usize::from(tries.cut),

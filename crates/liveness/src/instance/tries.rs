@@ -22,6 +22,8 @@ const CONNECTIONS: u32 = 3;
 const CONNECTIONS_APART: Duration = Duration::from_millis(120);
 /// Processes that are asked to try.
 const ASKED: usize = 2;
+/// So many are drawn, of whom not all may be of use.
+const DRAWS: usize = 8;
 
 impl Instance {
     pub(super) fn try_to_reach(self: &Arc<Self>, who: Who, endpoint: String, round: u64) {
@@ -61,12 +63,11 @@ impl Instance {
         let mut inside = self.inside.lock();
         let machine = |who: &Who| inside.core.get(who).map(|listing| listing.machine.clone());
         let away = machine(who);
-        let candidates: Vec<Who> = inside.core.observers().filter(|other| *other != who).cloned().collect();
+        let held = u64::try_from(inside.core.held()).unwrap_or(u64::MAX);
         let mut asked = Vec::new();
-        for _ in 0..ASKED * 2 {
-            let Some(last) = u64::try_from(candidates.len()).ok().filter(|many| *many > 0) else { break };
-            let drawn = usize::try_from(self.world.random_below(last)).unwrap_or(0);
-            let Some(one) = candidates.get(drawn) else { break };
+        for _ in 0..DRAWS {
+            let drawn = usize::try_from(self.world.random_below(held.max(1))).unwrap_or(0);
+            let Some(one) = inside.core.observer(drawn).filter(|one| *one != who) else { continue };
             // Who is within this very process would say the same as it.
             let elsewhere = inside.streams.get(one).is_some_and(|stream| stream.link.is_some());
             if asked.len() < ASKED && elsewhere && machine(one) != away && !asked.contains(one) {
