@@ -6,6 +6,7 @@ mod creates;
 mod first;
 mod full;
 mod idle;
+mod moves;
 mod reads;
 pub mod rpc;
 mod store;
@@ -31,6 +32,8 @@ pub enum Figure {
     Tokens,
     /// Calls between processes, beside bare tonic.
     Rpc,
+    /// An endpoint that moves under load, beside bare tonic's balancing.
+    Moves,
     /// Commits, beside bare SQLite.
     Store,
     /// From exec to `ready`, and memory: a new cell, and one with many servers.
@@ -79,6 +82,7 @@ async fn one(figure: Figure, settings: &Settings) -> anyhow::Result<Vec<Row>> {
         Figure::Reads => reads::measure(settings).await,
         Figure::Tokens => tokens::measure(settings).await,
         Figure::Rpc => rpc::measure().await,
+        Figure::Moves => moves::measure().await,
         Figure::Store => store::measure(settings).await,
         Figure::Full => full::measure(settings).await,
         Figure::Binary => binary::measure(settings),

@@ -1,12 +1,14 @@
 //! Peers that serve are processes of their own: this program again, as `bench serve WHICH DIR`.
 //!
 //! DIR holds what they need: certificates, and the bytes that they answer with. They say `ready ADDRESS` and serve until
-//! their standard input ends, so that none is left behind however the run ended.
+//! their standard input ends, so that none is left behind however the run ended; then they finish what they have begun.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -22,6 +24,12 @@ use crate::peers::{axum, tonic};
 
 /// The name of the cell that certificates of peers are made out for.
 const CELL: &str = "bench.mainstay.internal";
+
+/// Finishes what was begun, and completes.
+pub type Leave = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A peer that has not finished by then ends nevertheless.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,14 +58,15 @@ pub fn asked() -> Option<anyhow::Result<()>> {
 fn serve(args: &Serve) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let address = match args.which {
-            Which::Axum => axum::serve(&args.dir).await?,
+        let (address, leave) = match args.which {
+            Which::Axum => (axum::serve(&args.dir).await?, Box::pin(std::future::ready(())) as Leave),
             Which::Tonic => tonic::serve(&args.dir).await?,
             Which::Rpc => own_rpc::serve(&args.dir).await?,
         };
         println!("ready {address}");
         let mut rest = Vec::new();
         let _ends_either_way = tokio::io::stdin().read_to_end(&mut rest).await;
+        let _finished_or_not = tokio::time::timeout(LEAVE_WITHIN, leave).await;
         anyhow::Ok(())
     })?;
     runtime.shutdown_background();
@@ -85,6 +94,16 @@ impl Served {
         let address = line.strip_prefix("ready ").with_context(|| format!("the peer {name} did not get ready"))?;
         served.address = address.trim().parse()?;
         Ok(served)
+    }
+
+    /// Tells it to finish what it has begun and to end.
+    pub fn leave(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cell whose roles are processes of their own: what they have of each other, they have over mutual TLS.
 //!
-//! There is one process of each role, and one for all agents. The coordinator has two places: a second one of its name
-//! can be started at the other while the first still holds its own, and everybody knows both.
+//! There is one process of each role, and one for all agents. Only the liveness instance has a place that everybody knows;
+//! the others are wherever they start. A second coordinator of the same name can be started while the first is still there.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,29 @@ use crate::Cell;
 use crate::process::{Process, free_port};
 
 /// The roles, in the order in which they are started.
-pub(crate) const ROLES: [&str; 5] = ["store", "scheduler", "coordinator", "api", "agents"];
+pub(crate) const ROLES: [&str; 6] = ["liveness", "store", "scheduler", "coordinator", "api", "agents"];
 
 /// The processes of a cell that was made by `mainstay dev`, and stopped.
 pub struct Apart {
     home: String,
     listen: String,
     logs: BTreeMap<String, std::path::PathBuf>,
-    places: BTreeMap<&'static str, String>,
+    /// Where the liveness instance is.
+    bootstrap: String,
     nodes: usize,
-    /// Where the coordinator is to be found: the first or the second of its places.
-    second: bool,
     running: BTreeMap<&'static str, Process>,
 }
 
 impl Apart {
     /// Starts every role of `cell`, which does not run and had so many nodes.
     pub fn start(cell: &Cell, nodes: usize) -> Apart {
-        let places = ["store", "scheduler", "coordinator", "coordinator again", "api"];
-        let places = places.into_iter().map(|place| (place, format!("127.0.0.1:{}", free_port())));
         let logs = ROLES.into_iter().map(|role| (role.to_owned(), cell.log(role)));
         let mut apart = Apart {
             home: cell.home().display().to_string(),
             listen: cell.url().replace("https://", ""),
             logs: logs.collect(),
-            places: places.collect(),
+            bootstrap: format!("127.0.0.1:{}", free_port()),
             nodes,
-            second: false,
             running: BTreeMap::new(),
         };
         ROLES.into_iter().for_each(|role| apart.run(role));
@@ -67,7 +63,6 @@ impl Apart {
     /// Starts another coordinator of the same name, while nobody has ended the one that is returned.
     pub fn overtake(&mut self) -> Option<Process> {
         let earlier = self.running.remove("coordinator");
-        self.second = !self.second;
         self.run("coordinator");
         earlier
     }
@@ -85,31 +80,15 @@ impl Apart {
     }
 
     fn words(&self, role: &str) -> Vec<String> {
-        let place = |of: &str| self.places[of].clone();
-        let coordinator = || if self.second { "coordinator again" } else { "coordinator" };
-        let (mut words, peers): (Vec<String>, &[&str]) = if role == "agents" {
-            let mut words = vec!["agent".to_owned(), "--driver".to_owned(), "fake".to_owned()];
-            words.extend((1..=self.nodes).flat_map(|number| ["--node".to_owned(), format!("node-{number}")]));
-            (words, &["coordinator", "coordinator again", "api"])
+        let mut words: Vec<String> = if role == "agents" {
+            let nodes = (1..=self.nodes).flat_map(|number| ["--node".to_owned(), format!("node-{number}")]);
+            ["agent", "--driver", "fake"].into_iter().map(str::to_owned).chain(nodes).collect()
         } else {
-            let own = if role == "coordinator" { coordinator() } else { role };
-            let words = ["serve", "--roles", role, "--name", "one", "--listen", &self.listen, "--rpc-listen"];
-            let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-            words.push(place(own));
-            let peers: &[&str] = match role {
-                "store" => &[],
-                "scheduler" => &["store"],
-                "coordinator" => &["store", "scheduler", "api"],
-                _ => &["store", "coordinator"],
-            };
-            (words, peers)
+            let at = if role == "liveness" { &self.bootstrap } else { "127.0.0.1:0" };
+            let words = ["serve", "--roles", role, "--name", "one", "--listen", &self.listen, "--rpc-listen", at];
+            words.into_iter().map(str::to_owned).collect()
         };
-        words.extend(["--home".to_owned(), self.home.clone()]);
-        for peer in peers {
-            let at = if role == "api" && *peer == "coordinator" { coordinator() } else { peer };
-            let name = peer.split(' ').next().unwrap_or(peer);
-            words.extend(["--peer".to_owned(), format!("{name}/one={}", place(at))]);
-        }
+        words.extend(["--home".to_owned(), self.home.clone(), "--bootstrap".to_owned(), self.bootstrap.clone()]);
         words
     }
 }

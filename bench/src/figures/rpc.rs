@@ -24,7 +24,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::peers;
-use crate::serve::{self, Certificates, Pem, Served, Which};
+use crate::serve::{self, Certificates, Leave, Pem, Served, Which};
 use crate::stats::median;
 use crate::table::{Aim, Row};
 
@@ -87,7 +87,7 @@ where
 }
 
 /// An order as a create sends it, without networks.
-fn order() -> PerformRequest {
+pub fn order() -> PerformRequest {
     let document = "x".repeat(DOCUMENT_BYTES);
     let spec = GuestSpec {
         id: vec![7; 16].into(),
@@ -107,12 +107,15 @@ fn order() -> PerformRequest {
 }
 
 /// A node that has always done already what it is told.
-pub struct Echo;
+pub struct Echo {
+    /// The port that it serves at, which every answer names.
+    pub port: u16,
+}
 
 #[tonic::async_trait]
 impl AgentService for Echo {
     async fn perform(&self, _order: Request<PerformRequest>) -> Result<Response<PerformResponse>, Status> {
-        Ok(Response::new(PerformResponse { state: GuestState::Running.into(), run: 1 }))
+        Ok(Response::new(PerformResponse { state: GuestState::Running.into(), run: self.port.into() }))
     }
 
     async fn apply_networks(
@@ -139,13 +142,17 @@ impl AgentService for Echo {
 }
 
 /// Serves by our stack, on a port of loopback, until the process ends.
-pub async fn serve(dir: &Path) -> anyhow::Result<SocketAddr> {
+pub async fn serve(dir: &Path) -> anyhow::Result<(SocketAddr, Leave)> {
     let world = serve::world();
     let ring = Ring::new(&world, "bench-node");
-    let routes = Routes::new(AgentServiceServer::new(Echo));
-    let server = Server::new(&ring, &Metrics::default(), Limits::default(), routes.prepare());
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.address();
-    listener.serve(&world, server, &Pem::read(dir, "server")?.credentials()?)?;
-    Ok(address)
+    let routes = Routes::new(AgentServiceServer::new(Echo { port: address.port() }));
+    let server = Server::new(&ring, &Metrics::default(), Limits::default(), routes.prepare());
+    listener.serve(&world, server.clone(), &Pem::read(dir, "server")?.credentials()?)?;
+    let leave = async move {
+        server.leave();
+        server.drained().await;
+    };
+    Ok((address, Box::pin(leave)))
 }

@@ -9,31 +9,41 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::cell::free_address;
 use crate::figures::rpc::Echo;
-use crate::serve::{self, Pem};
+use crate::serve::{self, Leave, Pem};
 
 /// Serves on a port of loopback until the process ends.
-pub async fn serve(dir: &Path) -> anyhow::Result<SocketAddr> {
+pub async fn serve(dir: &Path) -> anyhow::Result<(SocketAddr, Leave)> {
     let pem = Pem::read(dir, "server")?;
     let identity = Identity::from_pem(&pem.own.certificate_pem, &pem.own.key_pem);
     let authority = Certificate::from_pem(&pem.authority);
     let tls = ServerTlsConfig::new().identity(identity).client_ca_root(authority);
     let address = free_address()?;
-    let server = Server::builder().tcp_nodelay(true).tls_config(tls)?.add_service(AgentServiceServer::new(Echo));
-    tokio::spawn(server.serve(address));
+    let echo = AgentServiceServer::new(Echo { port: address.port() });
+    let server = Server::builder().tcp_nodelay(true).tls_config(tls)?.add_service(echo);
+    let (leave, left) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve_with_shutdown(address, async move { drop(left.await) }));
     while tokio::net::TcpStream::connect(address).await.is_err() {
         tokio::task::yield_now().await;
     }
-    Ok(address)
+    let leave = async move {
+        drop(leave);
+        // However it ended, the process ends now.
+        let _ended = served.await;
+    };
+    Ok((address, Box::pin(leave)))
 }
 
 /// A client; its clones share one connection.
 pub async fn connect(dir: &Path, address: SocketAddr) -> anyhow::Result<AgentServiceClient<Channel>> {
+    Ok(AgentServiceClient::new(endpoint(dir, address)?.connect().await?))
+}
+
+/// Where a server is, and how it is spoken to.
+pub fn endpoint(dir: &Path, address: SocketAddr) -> anyhow::Result<Endpoint> {
     let pem = Pem::read(dir, "client")?;
-    let identity = Identity::from_pem(&pem.own.certificate_pem, &pem.own.key_pem);
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&pem.authority))
-        .identity(identity)
+        .identity(Identity::from_pem(&pem.own.certificate_pem, &pem.own.key_pem))
         .domain_name(serve::server().server_name());
-    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tcp_nodelay(true).tls_config(tls)?;
-    Ok(AgentServiceClient::new(endpoint.connect().await?))
+    Ok(Endpoint::from_shared(format!("https://{address}"))?.tcp_nodelay(true).tls_config(tls)?)
 }

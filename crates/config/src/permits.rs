@@ -59,6 +59,11 @@ impl Permits {
         self.0.bound.lock().most
     }
 
+    /// How many are held.
+    pub fn held(&self) -> usize {
+        (self.most() + self.over()).saturating_sub(self.0.semaphore.available_permits())
+    }
+
     /// How many are held beyond the bound, because it was lowered.
     pub fn over(&self) -> usize {
         self.0.bound.lock().over

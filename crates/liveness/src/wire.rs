@@ -1,6 +1,5 @@
 //! Listings and what else crosses the wire: the one place that knows both forms.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use names::{Cause, Change, Dying, Listing, Speaks, Status, Version};
@@ -30,10 +29,7 @@ pub(crate) fn wanted_of(watch: &[String]) -> Wanted {
     if watch.iter().any(|word| word == ALL) {
         return Wanted::All;
     }
-    let mut roles: BTreeSet<Role> = watch.iter().filter_map(|role| role.parse().ok()).collect();
-    // Whoever has a session may have to go to another instance.
-    roles.insert(Role::Liveness);
-    Wanted::Roles(roles)
+    Wanted::Roles(watch.iter().filter_map(|role| role.parse().ok()).collect())
 }
 
 pub(crate) fn watch(wanted: &Wanted) -> Vec<String> {
@@ -252,7 +248,7 @@ pub(crate) fn tried_of(told: wire::Tried) -> Option<Tried> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 

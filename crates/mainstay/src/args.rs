@@ -40,6 +40,8 @@ pub enum Command {
     Audit(Audit),
     /// The configuration of the cell.
     Config(Config),
+    /// Who is there: every process, and what liveness says of it.
+    Names(Names),
     /// The path of a request through every process.
     Trace(Trace),
 }
@@ -261,6 +263,35 @@ pub struct Nodes {
 pub enum NodesQuestion {
     /// All nodes.
     List,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Names {
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(subcommand)]
+    pub question: NamesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NamesCommand {
+    /// Every process that is known, or those that play a role.
+    List {
+        /// Only those that play this role.
+        #[arg(long)]
+        role: Option<Role>,
+    },
+    /// Those who play a role and take calls now. Fails if nobody does.
+    Resolve {
+        /// The role.
+        role: Role,
+    },
+    /// The same as `list`, and then a line for each change, until it is interrupted.
+    Watch {
+        /// Only those that play this role.
+        #[arg(long)]
+        role: Option<Role>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

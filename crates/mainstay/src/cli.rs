@@ -1,6 +1,7 @@
 //! The operator's commands: asked over RPC with the operator's certificate, answered as tables or JSON.
 
 mod config;
+pub mod names;
 mod table;
 mod waterfall;
 
@@ -77,7 +78,7 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
     Ok(match question {
         Question::Status => {
             let status = client.get_status(wire::GetStatusRequest {}).await.map_err(failed)?.into_inner();
-            (table::status(&status), status_json(&status))
+            (table::status(&status, world.wall()), status_json(&status))
         }
         Question::Works => {
             let works = client.list_work(wire::ListWorkRequest {}).await.map_err(failed)?.into_inner().works;
@@ -93,7 +94,7 @@ async fn answer(home: &Home, question: Question) -> anyhow::Result<(String, Valu
         }
         Question::Nodes => {
             let nodes = client.list_nodes(wire::ListNodesRequest {}).await.map_err(failed)?.into_inner().nodes;
-            (table::nodes(&nodes), Value::Array(nodes.iter().map(node_json).collect()))
+            (table::nodes(&nodes, world.wall()), Value::Array(nodes.iter().map(node_json).collect()))
         }
         Question::Audit => {
             let found = client.audit(wire::AuditRequest {}).await.map_err(failed)?.into_inner();
@@ -155,12 +156,14 @@ fn status_json(status: &wire::GetStatusResponse) -> Value {
         json!({ "identity": process.identity, "roles": process.roles, "up": process.up, "release": process.release,
                 "endpoint": process.endpoint, "uptime_us": process.uptime_us, "serving": process.serving,
                 "views_loaded": process.views_loaded, "revision": process.revision, "metrics": process.metrics,
-                "error": process.error })
+                "error": process.error, "status": process.status, "evidence": process.evidence,
+                "since_us": process.since_us, "config": process.config, "behind": process.config < status.config,
+                "zone": process.zone, "machine": process.machine, "load": process.load })
     };
     json!({
         "cell": status.cell, "release": status.release, "revision": status.revision, "works": status.works,
         "works_failing": status.works_failing, "servers": status.servers, "nodes": status.nodes,
-        "nodes_up": status.nodes_up, "processes": status.processes.iter().map(process).collect::<Vec<_>>(),
+        "nodes_up": status.nodes_up, "config": status.config, "processes": status.processes.iter().map(process).collect::<Vec<_>>(),
     })
 }
 
@@ -204,6 +207,7 @@ fn node_json(node: &wire::Node) -> Value {
     json!({
         "name": node.name, "up": node.up, "endpoint": node.endpoint, "hypervisor": node.hypervisor, "zone": node.zone,
         "disabled": node.disabled, "servers": node.servers, "release": node.release,
+        "status": node.status, "evidence": node.evidence, "since_us": node.since_us, "machine": node.machine,
         "unknown_guests": node.unknown_guests, "amounts": node.amounts.iter().map(amount).collect::<Vec<_>>(),
     })
 }

@@ -1,5 +1,7 @@
 //! Starts control roles in this process: `mainstay serve`, and the control half of `mainstay dev`.
 
+mod base;
+mod public;
 mod seed;
 
 use std::collections::BTreeSet;
@@ -8,42 +10,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::{Platform, Site};
 use config::{Place, Settings, Source, keys};
 use coordinator::{Coordinator, Options};
-use identity::{Identity, Passwords};
 use images::Images;
-use liveness::core::Wanted;
 use liveness::{ConfigDocument, Instance};
-use names::Listing;
 use networks::Networks;
 use pki::Role;
-use rpc::tls::{Listener, TcpProber, TlsPeers};
-use rpc::{Health, Peers, Server, Target};
+use rpc::Target;
 use scheduler::Scheduler;
 use servers::nodes::{Attendance, NodesContext, ServersContext};
-use servers::{Servers, workflow};
+use servers::workflow;
 use store::{KeyRange, Record, Store, View};
-use telemetry::Ring;
-use telemetry::export::Outbox;
-use telemetry::metrics::Metrics;
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use world::World;
 use world::os::OsHost;
 
 use crate::args::{Serve, Watched};
-use crate::home::{Home, REGION};
+use crate::home::Home;
 use crate::logs::Logs;
-use crate::membership::{self, Joining, Membership};
-use crate::observe::Observer;
-use crate::operator::{Operator, RELEASE};
-use crate::{metrics, otlp, renew};
+use crate::membership::{self, Membership};
+use crate::operator::Operator;
+use crate::{metrics, otlp};
+
+use base::Base;
+pub use base::bound_calls;
 
 /// How long a process that leaves waits for the calls that it has in progress.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Threads that hash passwords.
-const PASSWORD_THREADS: usize = 2;
 
 /// What is to run in this process.
 pub struct Plan {
@@ -82,48 +75,50 @@ impl Plan {
 
 /// What runs.
 pub struct Running {
-    /// Where this process answers the others.
-    pub rpc: Target,
+    base: Base,
     /// The public API, if it is served here.
     pub api: Option<String>,
-    world: World,
-    server: Server,
-    membership: Membership,
-    view: Arc<View>,
+    view: Option<Arc<View>>,
     engine: Option<store::engine::Engine>,
     stop: Arc<tokio::sync::Notify>,
     api_ended: Option<tokio::sync::oneshot::Receiver<()>>,
-    outbox: Option<Outbox>,
 }
 
 impl Running {
+    /// Where this process answers the others.
+    pub fn rpc(&self) -> &Target {
+        &self.base.target
+    }
+
     /// Completes when the cell knows as many nodes: from then on servers can be placed on them.
     pub async fn knows_nodes(&self, count: usize) {
+        let Some(view) = &self.view else { return };
         loop {
-            let seen = self.view.revision();
+            let seen = view.revision();
             let nodes = KeyRange::prefix(placement::Node::TABLE.as_bytes());
-            let known = self.view.read(|reader| reader.range(nodes.clone()).count()).await;
+            let known = view.read(|reader| reader.range(nodes.clone()).count()).await;
             if known.is_ok_and(|known| known >= count) {
                 return;
             }
-            self.view.advanced(seen).await;
+            view.advanced(seen).await;
         }
     }
 
     /// Tells the others, lets running requests finish, then closes the store, then hands out the last spans.
     pub async fn stop(self) {
-        self.membership.stop_serving(&self.world).await;
-        self.server.leave();
+        let Base { world, server, membership, outbox, .. } = self.base;
+        membership.stop_serving(&world).await;
+        server.leave();
         self.stop.notify_one();
         if let Some(ended) = self.api_ended {
             let _gone_is_ended_too = ended.await;
         }
-        let _what_does_not_end_is_cut_off = self.world.timeout(DRAIN_WAIT_MAX, self.server.drained()).await;
-        self.membership.leave().await;
+        let _what_does_not_end_is_cut_off = world.timeout(DRAIN_WAIT_MAX, server.drained()).await;
+        membership.leave().await;
         if let Some(engine) = self.engine {
             engine.close().await;
         }
-        if let Some(outbox) = self.outbox {
+        if let Some(outbox) = outbox {
             outbox.flush(otlp::FLUSH_WAIT_MAX).await;
         }
     }
@@ -149,158 +144,108 @@ pub fn run(args: &Serve) -> anyhow::Result<()> {
             logs,
         };
         let running = start(&world, plan).await?;
-        println!("ready {}={}", running.rpc, running.rpc.endpoint);
+        println!("ready {}={}", running.rpc(), running.rpc().endpoint);
         crate::dev::wait_for_end().await?;
         running.stop().await;
         Ok(())
     })
 }
 
-/// What the roles of one process share.
+/// What the roles share that work on what is in the store.
 struct Process {
-    world: World,
-    plan: Plan,
-    ring: Arc<Ring>,
-    metrics: Metrics,
-    membership: Membership,
+    base: Base,
     view: Arc<View>,
     networks: Networks,
-    settings: Arc<Settings>,
 }
 
 impl Process {
-    fn has(&self, role: Role) -> bool {
-        self.plan.has(role)
-    }
-
     /// The coordinators that are there.
     fn owners(&self) -> servers::Owners {
-        let directory = Arc::clone(&self.membership.directory);
-        let own = self.has(Role::Coordinator).then(|| self.plan.name.clone());
+        let Base { membership, plan, .. } = &self.base;
+        let directory = Arc::clone(&membership.directory);
+        let own = plan.has(Role::Coordinator).then(|| plan.name.clone());
         Arc::new(move || {
-            let listed = directory.of(Role::Coordinator);
-            let there = listed.iter().filter(|listing| listing.takes_calls()).map(|listing| listing.who.name.clone());
-            there.chain(own.clone()).collect()
+            let known = directory.owners(Role::Coordinator);
+            // Its own listing may not have come back to it yet.
+            let own = own.iter().filter(|own| !known.contains(own)).cloned().collect::<Vec<_>>();
+            known.into_iter().chain(own).collect()
         })
     }
 }
 
 /// Starts everything that `plan` says. The roles of one process call each other without a socket.
 pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
-    let role = match plan.roles.iter().collect::<Vec<_>>().as_slice() {
-        [one] => **one,
-        _ => Role::Control,
-    };
-    let credentials = plan.home.credentials(world, role, &plan.name)?;
-    keep_fresh(world, &plan, role, &credentials);
-    let own = plan.home.identity(role, &plan.name);
-    let ring = Ring::new(world, own.to_string());
-    let metrics = Metrics::default();
-    ring.measure(&metrics);
-    let outbox = otlp::start(world, &metrics, &plan.watched)?;
-    outbox.iter().for_each(|outbox| ring.export(outbox.clone()));
-    let tls = TlsPeers::new(world, own.clone(), &credentials)?;
-
-    // Who asks how it is, or who is there, gets an answer before there is anything else to answer.
-    let health = Health::new(world, RELEASE, plan.parts().map(|role| role.to_string()).collect());
-    let metrics_at = metrics::serve(world, &metrics, plan.watched.metrics_listen).await?;
-    health.metrics_at(metrics_at.to_string());
-    let settings = Settings::new(plan.place());
-    plan.logs.follow(world, &settings);
-    let instance = plan.has(Role::Liveness).then(|| start_instance(world, &plan, &own, &tls, &ring, &settings));
-    let first = || {
-        let routes = Routes::new(health.service()).add_service(telemetry::service::service(&ring));
-        instance.iter().fold(routes, |routes, instance| routes.add_service(instance.service()))
-    };
-    let server = Server::starting(&ring, &metrics, rpc::Limits::default(), first());
-    bound_calls(world, &settings, &server);
-    let listener = Listener::bind(plan.rpc_listen).await?;
-    let address = listener.address();
-    listener.serve(world, server.clone(), &credentials)?;
-    let mut routes = first();
-    if instance.is_some() {
-        tls.serve_here(Role::Liveness, &server);
+    let base = Base::start(world, plan).await?;
+    if ON_THE_STORE.iter().any(|role| base.plan.has(*role)) {
+        return start_on_the_store(base).await;
     }
-    let membership = membership::join(Joining {
-        world,
-        ring: &ring,
-        own,
-        roles: plan.parts().collect(),
-        address,
-        zone: plan.zone.clone(),
-        machine: membership::machine(),
-        tls: &tls,
-        bootstrap: plan.bootstrap.clone(),
-        watch: Wanted::All,
-        settings: &settings,
-    });
-    membership::stamp(&server, &settings);
-    if instance.is_none() {
-        membership.found().await?;
-    }
+    base.server.started(base.routes.clone().prepare());
+    base.announce(None)?;
+    Ok(Running { base, api: None, view: None, engine: None, stop: Arc::default(), api_ended: None })
+}
 
-    if plan.has(Role::Names) {
-        start_dns(world, &plan, &membership, &settings).await?;
-    }
+/// Roles that work on what is in the store.
+const ON_THE_STORE: [Role; 4] = [Role::Store, Role::Api, Role::Coordinator, Role::Scheduler];
 
+async fn start_on_the_store(base: Base) -> anyhow::Result<Running> {
+    let Base { world, plan, .. } = &base;
     let holds_store = plan.has(Role::Store);
     let (store, engine): (Arc<dyn Store>, _) = if holds_store {
         let path = plan.home.path("store/cell.db");
-        let observer = metrics::StoreWrites::new(world, &metrics);
+        let observer = metrics::StoreWrites::new(world, &base.metrics);
         let engine = store_embedded::open_with(&path, broken, observer, store_embedded::Settings::default())
             .context("cannot open the store")?;
         (Arc::new(engine.clone()), Some(engine))
     } else {
-        let peers = Arc::clone(&membership.peers);
-        (Arc::new(store_remote::RemoteStore::new(peers, Target::any(Role::Store), &ring)), None)
+        let peers = Arc::clone(&base.membership.peers);
+        (Arc::new(store_remote::RemoteStore::new(peers, Target::any(Role::Store), &base.ring)), None)
     };
     let view = View::open(world, Arc::clone(&store), indexes()).await.context("cannot read the store")?;
-    settings.take(view.peek(config::source::document));
+    base.settings.take(view.peek(config::source::document));
     if holds_store {
-        publish(world, &view, instance.as_ref(), &membership);
+        publish(world, &view, base.instance.as_ref(), &base.membership);
     }
-    metrics::count_view(&metrics, &view);
+    metrics::count_view(&base.metrics, &view);
     let shown = Arc::clone(&view);
-    health.views_loaded(move || shown.revision().as_u64());
+    base.health.views_loaded(move || shown.revision().as_u64());
     let networks = Networks::new(world, Arc::clone(&view));
-    let process = Process { world: world.clone(), plan, ring, metrics, membership, view, networks, settings };
+    let process = Process { base, view, networks };
+    let Process { base: Base { world, ring, membership, plan, health, server, .. }, view, .. } = &process;
 
+    let mut routes = process.base.routes.clone();
     if holds_store {
-        routes = routes.add_service(store_remote::service(&process.world, Arc::clone(&store)));
+        routes = routes.add_service(store_remote::service(world, Arc::clone(&store)));
     }
-    if process.has(Role::Scheduler) {
-        let scheduler = Scheduler::start(world, Arc::clone(&store), &process.membership.directory);
+    if plan.has(Role::Scheduler) {
+        let scheduler = Scheduler::start(world, Arc::clone(&store), &membership.directory);
         routes = routes.add_service(scheduler::service(&scheduler));
     }
     let attendance = Attendance::new();
-    if process.has(Role::Coordinator) {
+    if plan.has(Role::Coordinator) {
         routes = add_node_services(&process, &attendance, routes);
     }
-    let images = if process.has(Role::Api) {
+    let images = if plan.has(Role::Api) {
         let limits = images::Limits::default();
-        let opened = Images::open(world, Arc::clone(&process.view), &process.plan.home.path("images"), limits).await;
+        let opened = Images::open(world, Arc::clone(view), &plan.home.path("images"), limits).await;
         let images = opened.context("cannot open the image service")?;
-        routes = routes.add_service(servers::blobs::service(&images, &process.view));
+        routes = routes.add_service(servers::blobs::service(&images, view));
         Some(images)
     } else {
         None
     };
-    let operator =
-        Operator::new(&process.view, &process.ring, &process.membership, &attendance, &process.plan, &health);
-    if process.has(Role::Coordinator) {
+    let operator = Operator::new(view, ring, membership, &attendance, plan, health);
+    if plan.has(Role::Coordinator) {
         routes = routes.add_service(operator.service());
     }
 
     server.started(routes.prepare());
-    for served in Role::ALL.into_iter().filter(|served| process.has(*served)) {
-        tls.serve_here(served, &server);
-    }
-    if process.has(Role::Coordinator) {
+    process.base.serve_here();
+    if plan.has(Role::Coordinator) {
         // Works are taken over only now that this process can reach the roles that it runs itself.
         let coordinator = start_coordinator(&process, &attendance)?;
-        metrics::count_works(&process.metrics, &process.view, &coordinator);
+        metrics::count_works(&process.base.metrics, view, &coordinator);
         let named = Arc::clone(&coordinator);
-        process.world.spawn("name of the coordinator", async move {
+        world.spawn("name of the coordinator", async move {
             named.lost_its_name().await;
             nameless();
         });
@@ -309,62 +254,14 @@ pub async fn start(world: &World, plan: Plan) -> anyhow::Result<Running> {
     let stop = Arc::new(tokio::sync::Notify::new());
     let (api, api_ended) = match images {
         Some(images) => {
-            let (url, ended) = start_api(&process, images, Arc::clone(&stop)).await?;
+            let (url, ended) = public::start(&process, images, Arc::clone(&stop)).await?;
             (Some(url), Some(ended))
         }
         None => (None, None),
     };
-    let rpc = Target { role, name: process.plan.name.clone(), endpoint: address.to_string() };
-    process.plan.home.note_process(&rpc)?;
-    health.serving();
-    let metrics_at = Some((Listing::METRICS, metrics_at.to_string()));
-    let https = api.as_deref().and_then(|url| url.strip_prefix("https://")).map(|at| (Listing::HTTPS, at.to_owned()));
-    process.membership.serving(metrics_at.into_iter().chain(https));
-    let Process { world, view, membership, .. } = process;
-    Ok(Running { rpc, api, world, server, membership, view, engine, stop, api_ended, outbox })
-}
-
-/// The liveness instance of this process.
-fn start_instance(
-    world: &World,
-    plan: &Plan,
-    own: &pki::Identity,
-    tls: &Arc<TlsPeers>,
-    ring: &Arc<Ring>,
-    settings: &Arc<Settings>,
-) -> Arc<Instance> {
-    let options = liveness::Options {
-        own: own.clone(),
-        settings: liveness::core::Settings::default(),
-        peers: Arc::clone(tls) as Arc<dyn Peers>,
-        prober: Arc::new(TcpProber::new(world)),
-        ring: Arc::clone(ring),
-        bootstrap: plan.bootstrap.clone(),
-    };
-    let instance = Instance::start(world, options);
-    let patient = Arc::clone(&instance);
-    settings.follow(world, move |settings| {
-        let grace = settings.get(&keys::LIVENESS_GRACE);
-        patient.set(liveness::core::Settings { grace, ..patient.settings() });
-    });
-    instance
-}
-
-/// Answers names over DNS, where that was asked for.
-async fn start_dns(
-    world: &World,
-    plan: &Plan,
-    membership: &Membership,
-    settings: &Arc<Settings>,
-) -> anyhow::Result<()> {
-    for address in &plan.dns_listen {
-        let listener = dns::Listener::bind(*address).await?;
-        let directory = Arc::clone(&membership.directory);
-        let settings = Arc::clone(settings);
-        let ttl = move || settings.get(&keys::DNS_TTL);
-        listener.serve(world, &plan.home.cell.name, directory, ttl).context("cannot answer names over DNS")?;
-    }
-    Ok(())
+    process.base.announce(api.as_deref())?;
+    let Process { base, view, .. } = process;
+    Ok(Running { base, api, view: Some(view), engine, stop, api_ended })
 }
 
 /// Hands everybody what is configured, from the process that holds the store.
@@ -382,23 +279,9 @@ fn publish(world: &World, view: &Arc<View>, instance: Option<&Arc<Instance>>, me
     });
 }
 
-/// The calls that `server` takes on are as many as is configured.
-pub fn bound_calls(world: &World, settings: &Arc<Settings>, server: &Server) {
-    let calls = server.calls().clone();
-    settings.follow(world, move |settings| calls.resize(count(settings.get(&keys::CALLS_MAX))));
-}
-
 /// As many as can be counted here.
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Renews this process's certificate while it runs.
-fn keep_fresh(world: &World, plan: &Plan, role: Role, credentials: &rpc::tls::Credentials) {
-    let (own, home, name) = (world.clone(), plan.home.clone(), plan.name.clone());
-    renew::keep_fresh(world, format!("{role}/{name}"), credentials, move || {
-        home.issued(&own, role, &name, Duration::ZERO)
-    });
 }
 
 fn indexes() -> Vec<store::Index> {
@@ -423,17 +306,17 @@ fn nameless() {
 
 fn add_node_services(process: &Process, attendance: &Arc<Attendance>, routes: Routes) -> Routes {
     let context = NodesContext {
-        world: process.world.clone(),
+        world: process.base.world.clone(),
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
-        coordinator: process.plan.name.clone(),
-        settings: Arc::clone(&process.settings),
+        coordinator: process.base.plan.name.clone(),
+        settings: Arc::clone(&process.base.settings),
     };
     servers::nodes::follow(&context);
     let told = ServersContext {
         view: Arc::clone(&process.view),
         attendance: Arc::clone(attendance),
-        peers: Arc::clone(&process.membership.peers),
+        peers: Arc::clone(&process.base.membership.peers),
     };
     routes.add_service(servers::nodes::service(&context)).add_service(servers::nodes::servers_service(&told))
 }
@@ -445,101 +328,12 @@ fn start_coordinator(process: &Process, attendance: &Arc<Attendance>) -> anyhow:
         picks: process.networks.picks().clone(),
     };
     let works_max = |settings: &Settings| count(settings.get(&keys::WORKS_MAX));
-    let options = Options { owner: process.plan.name.clone(), concurrent: works_max(&process.settings) };
+    let options = Options { owner: process.base.plan.name.clone(), concurrent: works_max(&process.base.settings) };
     let workflows = workflow::all(&context);
-    let Process { view, ring, membership: Membership { peers, .. }, settings, .. } = process;
+    let Process { base: Base { world, ring, membership: Membership { peers, .. }, settings, .. }, view, .. } = process;
     let coordinator = Coordinator::start(view, ring, peers, workflows, options);
     let works = coordinator.works().clone();
-    settings.follow(&process.world, move |settings| works.resize(works_max(settings)));
+    settings.follow(world, move |settings| works.resize(works_max(settings)));
     servers::push::start(view, ring, peers, attendance);
     Ok(coordinator)
-}
-
-async fn start_api(
-    process: &Process,
-    images: Arc<Images>,
-    stop: Arc<tokio::sync::Notify>,
-) -> anyhow::Result<(String, tokio::sync::oneshot::Receiver<()>)> {
-    let Process { world, plan, view, ring, membership, metrics, networks, settings } = process;
-    let listen = plan.home.cell.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}: is another cell running? (--listen ADDRESS:PORT chooses another address)")
-    })?;
-    let address = listener.local_addr()?;
-    let public_url = format!("https://{address}");
-    let passwords = Passwords::start(PASSWORD_THREADS)?;
-    let hanging_on_users = &[servers::keypair::remove_of_user as identity::HangingOnUser];
-    let identity = Identity::with(world, Arc::clone(view), passwords, hanging_on_users, settings);
-    seed::seed(process, &identity, networks, &images, &public_url).await?;
-
-    let platform = Platform {
-        world: world.clone(),
-        auth: Arc::clone(&identity) as Arc<dyn api::Authenticator>,
-        observer: Observer::new(metrics),
-        region: REGION.into(),
-        public_url: public_url.clone(),
-    };
-    let compute = Arc::new(api_compute::Compute {
-        servers: Servers::new(view, &process.owners()),
-        images: Arc::clone(&images),
-        networks: networks.clone(),
-        view: Arc::clone(view),
-        world: world.clone(),
-        ring: Arc::clone(ring),
-        peers: Arc::clone(&membership.peers),
-        coordinator: Target::any(Role::Coordinator),
-        directory: Arc::clone(&membership.directory),
-        identity: Arc::clone(&identity),
-    });
-    let (router, table) = Site::new(&platform)
-        .nest("/identity", api_identity::discovery(), Arc::clone(&identity))
-        .nest("/identity/v3", api_identity::routes(), identity)
-        .nest("/compute", api_compute::discovery(), Arc::clone(&compute))
-        .nest("/compute/v2.1", api_compute::routes(), compute)
-        .nest("/image", api_image::routes(), images)
-        .nest("/network", api_network::routes(), networks.clone())
-        .nest("/placement", api_placement::routes(), Arc::clone(view))
-        .build();
-    plan.home.note_routes(&table)?;
-    let tls = public_tls(process, address)?;
-    let (ended, api_ended) = tokio::sync::oneshot::channel();
-    let (serving, limits) = (world.clone(), limits(world, settings));
-    world.spawn("public api", async move {
-        api::serve(listener, tls, router, serving, limits, async move { stop.notified().await }).await;
-        let _nobody_waits = ended.send(());
-    });
-    plan.home.write_client_files(&public_url)?;
-    Ok((public_url, api_ended))
-}
-
-/// How the public API shows itself: with a certificate that is renewed while it runs.
-fn public_tls(process: &Process, address: SocketAddr) -> anyhow::Result<tokio_rustls::rustls::ServerConfig> {
-    let (world, home) = (process.world.clone(), process.plan.home.clone());
-    let issued = move || home.public_certificate(&world, &hosts(address));
-    // Its clients show no certificate: nobody is verified.
-    let credentials = rpc::tls::Credentials::new(&issued()?, "")?;
-    renew::keep_fresh(&process.world, "public API".to_owned(), &credentials, issued);
-    Ok(credentials.public_server_config()?)
-}
-
-/// What clients of the public API may hold: never so many connections that nothing is left to open files with.
-fn limits(world: &World, settings: &Arc<Settings>) -> api::serve::Limits {
-    let limits = api::serve::Limits::default();
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = limits.connections.clone();
-    settings.follow(world, move |settings| {
-        connections.resize(count(settings.get(&keys::API_CONNECTIONS_MAX).min(files / 2)));
-    });
-    limits
-}
-
-/// The names and addresses under which clients may reach the public API.
-fn hosts(address: SocketAddr) -> Vec<String> {
-    let mut hosts = vec![address.ip().to_string()];
-    if address.ip().is_loopback() || address.ip().is_unspecified() {
-        hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
-    }
-    hosts.sort();
-    hosts.dedup();
-    hosts
 }

@@ -51,7 +51,7 @@ pub fn run(args: &Dev) -> anyhow::Result<()> {
             logs,
         };
         let running = control::start(&world, plan).await?;
-        start_agents(&world, &home, &running.rpc, args);
+        start_agents(&world, &home, running.rpc(), args);
         // A new cell has no place for a server before its nodes have come; later they are known from the start.
         let mut ended = std::pin::pin!(wait_for_end());
         tokio::select! {

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Audit(audit) => return exit(cli::audit(&audit)),
         Command::Keys(keys) => cli::run(&keys.ask, keys.question.into()),
         Command::Config(config) => cli::run(&config.ask, config.question.into()),
+        Command::Names(names) => cli::names::run(&names),
         Command::Trace(trace) => cli::run(&trace.ask, cli::Question::Trace(trace.subject)),
     };
     exit(ended.map(|()| true))

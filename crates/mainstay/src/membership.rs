@@ -116,6 +116,30 @@ pub fn stamp(server: &Server, settings: &Arc<Settings>) {
     });
 }
 
+/// How often it is looked at how much a process has in hand.
+const LOAD_EVERY: Duration = Duration::from_secs(5);
+/// Load is told in quarters, and only when it is well into another: what everybody is told must change seldom.
+const LOAD_STEP: usize = 250;
+
+/// Tells how much of what it may serve at a time `server` serves.
+pub fn tell_load(world: &World, membership: &Membership, server: &Server) {
+    let (own, session, calls) = (world.clone(), Arc::clone(&membership.session), server.calls().clone());
+    world.spawn("load", async move {
+        let mut told = 0;
+        loop {
+            own.sleep(LOAD_EVERY).await;
+            told = step(told, calls.held().saturating_mul(1000) / calls.most().max(1));
+            session.tell(|listing| listing.load = u32::try_from(told).unwrap_or(1000));
+        }
+    });
+}
+
+/// The quarter that is told while `load` thousandths are in hand, after `told` was.
+fn step(told: usize, load: usize) -> usize {
+    let nearest = (load + LOAD_STEP / 2) / LOAD_STEP * LOAD_STEP;
+    if load.abs_diff(told) > LOAD_STEP * 3 / 4 { nearest.min(1000) } else { told }
+}
+
 /// Learns from answers that this process is behind.
 fn see(settings: &Arc<Settings>) -> rpc::See {
     let settings = Arc::clone(settings);
@@ -195,4 +219,18 @@ pub fn bootstrap(home: &Home, given: &[SocketAddr]) -> anyhow::Result<Vec<Target
 /// The name of this machine.
 pub fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::step;
+
+    #[test]
+    fn a_load_that_wavers_is_told_once() {
+        let told = [0, 120, 180, 190, 240, 120, 70, 60, 1000].into_iter().scan(0, |told, load| {
+            *told = step(*told, load);
+            Some(*told)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [0, 0, 0, 250, 250, 250, 250, 0, 1000]);
+    }
 }

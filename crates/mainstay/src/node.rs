@@ -225,6 +225,7 @@ async fn start_node(
     let server = Server::new(&ring, metrics, rpc::Limits::default(), routes.prepare());
     control::bound_calls(world, settings, &server);
     membership::stamp(&server, settings);
+    membership::tell_load(world, &membership, &server);
     listener.serve(world, server, &credentials)?;
     membership.serving([]);
     Ok(membership)

@@ -150,6 +150,17 @@ impl Directory {
         self.inside.lock().changes
     }
 
+    /// The names of those of `role` that new things may be given to: who takes calls, or else, if nobody does, whoever is
+    /// listed.
+    pub fn owners(&self, role: Role) -> Vec<String> {
+        let listed = self.of(role);
+        let names = |which: &dyn Fn(&Listing) -> bool| -> Vec<String> {
+            listed.iter().filter(|listing| which(listing)).map(|listing| listing.who.name.clone()).collect()
+        };
+        let there = names(&Listing::takes_calls);
+        if there.is_empty() { names(&|_| true) } else { there }
+    }
+
     /// Waits until there have been more than `seen` changes, and returns how many there were.
     pub async fn changed(&self, seen: u64) -> u64 {
         loop {

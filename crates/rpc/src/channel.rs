@@ -63,7 +63,8 @@ pub trait Peers: Send + Sync {
 /// Sees the headers of every answer, whatever it says.
 pub type See = Arc<dyn Fn(&HeaderMap) + Send + Sync>;
 
-/// Peers whose answers are seen by somebody, such as one who learns from them that this process is behind.
+/// Peers whose answers are seen by somebody, such as one who learns from them that this process is behind. What an agent says
+/// by the way is not: it answers for its node, not for the cell, and could keep everybody busy with what never was.
 pub struct Seen {
     inner: Arc<dyn Peers>,
     see: See,
@@ -78,7 +79,8 @@ impl Seen {
 
 impl Peers for Seen {
     fn channel(&self, target: &Target, cx: &Cx) -> Channel {
-        Channel { see: Some(Arc::clone(&self.see)), ..self.inner.channel(target, cx) }
+        let see = (target.role != Role::Agent).then(|| Arc::clone(&self.see));
+        Channel { see, ..self.inner.channel(target, cx) }
     }
 }
 
@@ -129,5 +131,50 @@ impl Service<Request<Body>> for Channel {
                 Err(_) => Err(Error::unknown("no answer before the deadline").into()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use proto::health::v1::CheckRequest;
+    use proto::health::v1::health_service_client::HealthServiceClient;
+    use telemetry::Ring;
+    use world::os::OsHost;
+
+    use super::*;
+
+    /// Refuses everything, and says something by the way.
+    struct Talkative;
+
+    impl Wire for Talkative {
+        fn send(&self, _request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Status>> {
+            let mut answer = Status::unavailable("busy").into_http();
+            answer.headers_mut().insert("said", http::HeaderValue::from(7));
+            Box::pin(std::future::ready(Ok(answer)))
+        }
+    }
+
+    struct Everywhere;
+
+    impl Peers for Everywhere {
+        fn channel(&self, _target: &Target, cx: &Cx) -> Channel {
+            Channel::new(Arc::new(Talkative), cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_node_says_of_the_cell_is_not_seen() {
+        let world = OsHost::world(tokio::runtime::Handle::current(), std::path::Path::new("/nonexistent"));
+        let cx = Cx::root(&Ring::new(&world, "control/main"), None, world.now() + std::time::Duration::from_secs(5));
+        for (role, expected) in [(Role::Store, 1), (Role::Control, 1), (Role::Agent, 0)] {
+            let seen = Arc::new(Mutex::new(0));
+            let count = Arc::clone(&seen);
+            let see: See = Arc::new(move |headers| *count.lock() += usize::from(headers.contains_key("said")));
+            let peers = Seen::new(Arc::new(Everywhere), see);
+            let mut client = HealthServiceClient::new(peers.channel(&Target::any(role), &cx));
+            client.check(CheckRequest {}).await.expect_err("it refuses");
+            assert_eq!(*seen.lock(), expected, "{role}");
+        }
     }
 }

@@ -100,10 +100,7 @@ pub(super) async fn run(cell: Arc<Cell>, who: Who, process: Process, world: Worl
 /// The coordinators that are there.
 fn owners(directory: &Arc<Directory>) -> servers::Owners {
     let directory = Arc::clone(directory);
-    Arc::new(move || {
-        let listed = directory.of(Role::Coordinator);
-        listed.iter().filter(|listing| listing.takes_calls()).map(|listing| listing.who.name.clone()).collect()
-    })
+    Arc::new(move || directory.owners(Role::Coordinator))
 }
 
 struct This {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cell_tests::{Cell, until};
+use cell_tests::{Apart, Cell, until};
 use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -150,4 +150,42 @@ fn the_life_of_tokens_follows() {
     let before = set["revision"].as_u64().expect("a revision") - 1;
     cell.operator(&["config", "rollback", &before.to_string()]);
     becomes(1);
+}
+
+/// Waits until every process says that it runs this revision of the configuration.
+fn all_run(cell: &Cell, revision: &Value, processes: usize) {
+    until("every process runs the newest", WITHIN, || {
+        let status = cell.try_operator(&["status"])?;
+        let all = status["processes"].as_array().cloned().unwrap_or_default();
+        let there = all.iter().filter(|process| process["up"] == true);
+        let current = there.filter(|process| process["config"] == *revision && process["behind"] == false).count();
+        if status["config"] == *revision && current >= processes { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
+#[test]
+fn every_process_hears_of_a_change_and_says_what_it_runs() {
+    let mut cell = Cell::start(3);
+    all_run(&cell, &json!(0), 4);
+    let set = cell.operator(&["config", "set", "rpc.calls_max", "100", "--role", "agent"]);
+    all_run(&cell, &set["revision"], 4);
+    // One that was away has what holds from the start.
+    cell.kill();
+    cell.agent_ends();
+    cell.run();
+    cell.all_nodes_up();
+    all_run(&cell, &set["revision"], 4);
+
+    // The same where nobody who tells of it can read it.
+    cell.stop();
+    cell.agent_ends();
+    let mut apart = Apart::start(&cell, 3);
+    cell.all_nodes_up();
+    all_run(&cell, &set["revision"], 8);
+    let set = cell.operator(&["config", "set", "coordinator.works_max", "10"]);
+    all_run(&cell, &set["revision"], 8);
+    apart.kill("liveness");
+    let set = cell.operator(&["config", "set", "coordinator.works_max", "20"]);
+    apart.run("liveness");
+    all_run(&cell, &set["revision"], 8);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use names::Version;
-use pki::Identity;
+use pki::{Identity, Role};
 use proto::liveness::v1 as wire;
 use proto::liveness::v1::liveness_service_server::LivenessService;
 use rpc::{link_of, peer_of};
@@ -59,7 +59,11 @@ impl LivenessService for Service {
             turn: told.turn,
             change: told.turn << 32,
         };
-        let wanted = (!told.watch.is_empty()).then(|| convert::wanted_of(&told.watch));
+        let wanted = (!told.watch.is_empty()).then(|| convert::wanted_of(&told.watch)).map(|wanted| match wanted {
+            Wanted::All => Wanted::All,
+            // Whoever has a session may have to go to another instance.
+            Wanted::Roles(roles) => Wanted::Roles(roles.into_iter().chain([Role::Liveness]).collect()),
+        });
         let seen = convert::version_of(told.seen.as_ref());
         let sending = Sending::begin(&self.0, attend, wanted, seen, told.config, link).map_err(no)?;
         let said = stream::unfold(sending, |mut sending| async move {

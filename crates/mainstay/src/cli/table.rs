@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use proto::operator::v1 as wire;
+use world::Wall;
 
 /// Agents that `status` shows one by one.
 const AGENTS_SHOWN_MAX: usize = 16;
@@ -55,12 +56,13 @@ pub(super) fn audit(found: &wire::AuditResponse) -> String {
 }
 
 /// The cell's state.
-pub(super) fn status(status: &wire::GetStatusResponse) -> String {
+pub(super) fn status(status: &wire::GetStatusResponse, now: Wall) -> String {
     let mut out = format!(
-        "cell {}  release {}  revision {}\nservers {}  nodes {} of {} up  works in flight {} ({} failing)\n\n",
+        "cell {}  release {}  revision {}  configuration {}\nservers {}  nodes {} of {} up  works in flight {} ({} failing)\n\n",
         status.cell,
         status.release,
         status.revision,
+        status.config,
         status.servers,
         status.nodes_up,
         status.nodes,
@@ -68,7 +70,9 @@ pub(super) fn status(status: &wire::GetStatusResponse) -> String {
         status.works_failing
     );
     // A thousand nodes that are well say it in one line; `node list` has them all.
-    let well = |process: &wire::Process| process.up && process.serving && process.release == status.release;
+    let well = |process: &wire::Process| {
+        process.up && process.serving && process.release == status.release && process.config == status.config
+    };
     let (agents, control): (Vec<_>, Vec<_>) =
         status.processes.iter().partition(|process| process.identity.starts_with("agent/"));
     let shown_agents: Vec<_> = match agents.len() {
@@ -76,11 +80,15 @@ pub(super) fn status(status: &wire::GetStatusResponse) -> String {
         _ => agents.iter().copied().filter(|process| !well(process)).collect(),
     };
     let hidden = agents.len() - shown_agents.len();
-    let rows: Vec<_> = control.into_iter().chain(shown_agents).map(process_row).collect();
-    let head = ["PROCESS", "ROLES", "STATE", "RELEASE", "UP FOR", "VIEW", "ENDPOINT", "METRICS"];
+    let rows: Vec<_> = control.into_iter().chain(shown_agents).map(|one| process_row(one, status.config)).collect();
+    let head = ["PROCESS", "ROLES", "STATE", "RELEASE", "UP FOR", "VIEW", "CONFIG", "ENDPOINT", "METRICS"];
     out.push_str(&columns(&head, &rows));
     if hidden > 0 {
-        let _infallible = writeln!(out, "and {hidden} agents that are up and of this release");
+        let _infallible = writeln!(out, "and {hidden} agents that are up, of this release and configured alike");
+    }
+    for process in status.processes.iter().filter(|process| !process.evidence.is_empty()) {
+        let why = evidence(&process.evidence, process.since_us, now);
+        let _infallible = writeln!(out, "{} is {}: {why}", process.identity, process.status);
     }
     for process in status.processes.iter().filter(|process| !process.error.is_empty()) {
         let _infallible = writeln!(out, "{} is silent: {}", process.identity, process.error);
@@ -88,10 +96,11 @@ pub(super) fn status(status: &wire::GetStatusResponse) -> String {
     out
 }
 
-fn process_row(process: &wire::Process) -> Vec<String> {
+fn process_row(process: &wire::Process, config: u64) -> Vec<String> {
     let state = match (process.up, process.serving) {
         (true, true) => "up",
         (true, false) => "starting",
+        (false, _) if process.error.is_empty() => process.status.as_str(),
         (false, _) => "silent",
     };
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
@@ -102,6 +111,7 @@ fn process_row(process: &wire::Process) -> Vec<String> {
         or_dash(&process.release),
         if process.up { span(process.uptime_us / 1_000_000) } else { "-".to_owned() },
         if process.views_loaded { process.revision.to_string() } else { "-".to_owned() },
+        if process.config < config { format!("{} (behind)", process.config) } else { process.config.to_string() },
         or_dash(&process.endpoint),
         or_dash(&process.metrics),
     ]
@@ -187,27 +197,39 @@ pub(super) fn work(shown: &wire::ShowWorkResponse) -> String {
 }
 
 /// Nodes.
-pub(super) fn nodes(nodes: &[wire::Node]) -> String {
+pub(super) fn nodes(nodes: &[wire::Node], now: Wall) -> String {
     let row = |node: &wire::Node| {
         let state = match (node.up, node.disabled.is_empty()) {
             (true, true) => "up".to_owned(),
             (true, false) => format!("up, disabled: {}", node.disabled),
-            (false, _) => "away".to_owned(),
+            (false, _) if node.status.is_empty() => "not seen yet".to_owned(),
+            (false, _) => node.status.clone(),
         };
         let amounts: Vec<String> =
             node.amounts.iter().map(|amount| format!("{} {}/{}", amount.class, amount.used, amount.capacity)).collect();
         vec![
             node.name.clone(),
             state,
+            node.machine.clone(),
             node.hypervisor.clone(),
             node.zone.clone(),
             node.servers.to_string(),
             amounts.join("  "),
             node.unknown_guests.len().to_string(),
+            evidence(&node.evidence, node.since_us, now),
         ]
     };
     let rows: Vec<_> = nodes.iter().map(row).collect();
-    columns(&["NODE", "STATE", "HYPERVISOR", "ZONE", "SERVERS", "CLAIMED", "UNKNOWN GUESTS"], &rows)
+    let head = ["NODE", "STATE", "MACHINE", "HYPERVISOR", "ZONE", "SERVERS", "CLAIMED", "UNKNOWN GUESTS", "EVIDENCE"];
+    columns(&head, &rows)
+}
+
+/// What speaks for a status, and since when.
+pub(super) fn evidence(text: &str, since_us: u64, now: Wall) -> String {
+    match since_us {
+        0 => text.to_owned(),
+        since => format!("{text}, for {}", span(now.as_micros().saturating_sub(since) / 1_000_000)),
+    }
 }
 
 #[cfg(test)]

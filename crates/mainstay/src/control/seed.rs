@@ -26,14 +26,14 @@ pub(super) async fn seed(
     images: &Arc<Images>,
     public_url: &str,
 ) -> anyhow::Result<()> {
-    let home = &process.plan.home;
+    let home = &process.base.plan.home;
     let params = BootstrapParams {
         admin_password: home.admin_password()?,
         region: REGION.into(),
         public_url: public_url.to_owned(),
     };
     identity.bootstrap(&params).await.context("cannot set up identity")?;
-    servers::bootstrap(&process.view, &process.world).await.context("cannot set up flavors")?;
+    servers::bootstrap(&process.view, &process.base.world).await.context("cannot set up flavors")?;
     let project = admin_project(identity).await?;
     shared_network(process, networks, &project).await.context("cannot set up the shared network")?;
     image(process, images, &project).await.context("cannot set up the image tiny")
@@ -50,7 +50,7 @@ async fn shared_network(process: &Process, networks: &Networks, project: &Projec
     if networks.has_shared_network().await? {
         return Ok(());
     }
-    let elsewhere = match process.plan.home.cell.driver {
+    let elsewhere = match process.base.plan.home.cell.driver {
         // This blocks for milliseconds, once in the cell's life and before it answers anybody.
         DriverKind::Qemu => node_net::reached_by_host()?,
         // Its guests have addresses and no packets.
@@ -61,7 +61,7 @@ async fn shared_network(process: &Process, networks: &Networks, project: &Projec
 
 /// The id of the image is derived from the cell, so that a start that was cut short finds what it had begun.
 async fn image(process: &Process, images: &Arc<Images>, owner: &ProjectId) -> anyhow::Result<()> {
-    let cell = &process.plan.home.cell;
+    let cell = &process.base.plan.home.cell;
     let mut bits = [0x5a; 16];
     cell.tag.bytes().enumerate().for_each(|(at, byte)| bits[at % 16] ^= byte);
     let id = ImageId::from_uuid(ids::uuid::Builder::from_random_bytes(bits).into_uuid());

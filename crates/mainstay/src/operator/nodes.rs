@@ -1,5 +1,6 @@
 //! Nodes, as operators see them.
 
+use pki::Role;
 use placement::provider::used_key;
 use placement::{Node, Provider};
 use proto::operator::v1 as wire;
@@ -25,8 +26,14 @@ fn describe(inner: &Inner, reader: &Reader<'_>, node: Node) -> wire::Node {
     });
     let servers = reader.keys_by(servers::BY_NODE, &node.name).count();
     let unknown = inner.attendance.unknown_guests(&node.name);
+    let listing = inner.directory.get(Role::Agent, &node.name);
+    let status = listing.as_ref().map(|listing| &listing.status);
     wire::Node {
-        up: inner.attendance.target(&node.name).is_some(),
+        up: status.is_some_and(|status| *status == names::Status::Alive),
+        status: status.map(|status| status.name().to_owned()).unwrap_or_default(),
+        evidence: status.map(names::Status::evidence).unwrap_or_default(),
+        since_us: status.and_then(names::Status::since).map_or(0, |since| since.as_micros()),
+        machine: listing.as_ref().map(|listing| listing.machine.clone()).unwrap_or_default(),
         endpoint: node.endpoint,
         hypervisor: node.hypervisor,
         zone: node.zone,

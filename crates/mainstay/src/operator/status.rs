@@ -1,6 +1,8 @@
 //! How the cell is: what its store holds, and what each of its processes says of itself.
 
 use futures_util::{StreamExt, stream};
+use names::Listing;
+use pki::Role;
 use proto::health::v1 as health;
 use proto::health::v1::health_service_client::HealthServiceClient;
 use proto::operator::v1 as wire;
@@ -21,14 +23,20 @@ pub(super) async fn of(inner: &Inner) -> Result<wire::GetStatusResponse, Status>
     });
     let (revision, servers, nodes, works) = counted.await.map_err(unavailable)?;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let own = process(inner.ring.process().to_owned(), String::new(), Ok(inner.health.answer()));
-    let asked = inner.others().into_iter().map(|target| async move {
-        let answer = check(inner, &target).await;
-        process(target.to_string(), target.endpoint, answer)
+    let listed = inner.directory.all();
+    let asked = listed.into_iter().map(|listing| async move {
+        let answer = match listing.target() {
+            _ if listing.who == inner.own => Some(Ok(inner.health.answer())),
+            Some(target) if !listing.status.is_final() => Some(check(inner, &target).await),
+            Some(_) | None => None,
+        };
+        process(inner, &listing, answer)
     });
     let mut processes: Vec<wire::Process> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE_MAX).collect().await;
-    processes.sort_by(|one, two| one.identity.cmp(&two.identity));
-    processes.insert(0, own);
+    let own = inner.own.to_string();
+    processes.sort_by_key(|process| (process.identity != own, process.identity.clone()));
+    let agents = inner.directory.of(Role::Agent);
+    let up = agents.iter().filter(|listing| listing.status == names::Status::Alive).count();
     Ok(wire::GetStatusResponse {
         cell: inner.cell.clone(),
         release: RELEASE.to_owned(),
@@ -37,7 +45,8 @@ pub(super) async fn of(inner: &Inner) -> Result<wire::GetStatusResponse, Status>
         works: count(works.len()),
         works_failing: count(works.iter().filter(|work| work.failures > 0).count()),
         servers: count(servers),
-        nodes_up: count(inner.attendance.all().len()),
+        nodes_up: count(up),
+        config: inner.view.peek(config::source::document).revision,
         nodes: count(nodes),
     })
 }
@@ -48,13 +57,32 @@ async fn check(inner: &Inner, target: &Target) -> Result<health::CheckResponse, 
     Ok(client.check(health::CheckRequest {}).await.map_err(rpc::Error::from)?.into_inner())
 }
 
-/// One row: what a process says, or why it says nothing.
-fn process(identity: String, endpoint: String, answer: Result<health::CheckResponse, rpc::Error>) -> wire::Process {
+/// One row: what is known of a process, and what it says, or why it says nothing.
+fn process(
+    inner: &Inner,
+    listing: &Listing,
+    answer: Option<Result<health::CheckResponse, rpc::Error>>,
+) -> wire::Process {
+    let known = wire::Process {
+        identity: listing.who.to_string(),
+        roles: listing.roles.iter().map(Role::to_string).collect(),
+        endpoint: match listing.who == inner.own {
+            true => String::new(),
+            false => listing.endpoints.get(Listing::RPC).cloned().unwrap_or_default(),
+        },
+        release: listing.release.clone(),
+        status: listing.status.name().to_owned(),
+        evidence: listing.status.evidence(),
+        since_us: listing.status.since().map_or(0, |since| since.as_micros()),
+        config: listing.config,
+        zone: listing.zone.clone(),
+        machine: listing.machine.clone(),
+        load: listing.load,
+        ..wire::Process::default()
+    };
     match answer {
-        Ok(said) => wire::Process {
-            identity,
+        Some(Ok(said)) => wire::Process {
             up: true,
-            endpoint,
             serving: said.status() == health::ServingStatus::Serving,
             roles: said.roles,
             release: said.release,
@@ -62,11 +90,9 @@ fn process(identity: String, endpoint: String, answer: Result<health::CheckRespo
             views_loaded: said.views_loaded,
             revision: said.revision,
             metrics: said.metrics,
-            error: String::new(),
+            ..known
         },
-        Err(error) => {
-            let role = identity.split('/').next().unwrap_or_default().to_owned();
-            wire::Process { identity, roles: vec![role], endpoint, error: error.reason, ..wire::Process::default() }
-        }
+        Some(Err(error)) => wire::Process { error: error.reason, ..known },
+        None => known,
     }
 }

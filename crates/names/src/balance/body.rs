@@ -87,3 +87,34 @@ impl http_body::Body for Resumed {
         self.ahead.is_empty() && self.rest.is_end_stream()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    async fn all(body: Body) -> String {
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_message_can_be_sent_again_and_a_stream_only_once() {
+        let mut kept = Kept::of(Body::new(Full::new(Bytes::from("one")))).await;
+        for _ in 0..2 {
+            assert!(kept.is_there());
+            assert_eq!(all(kept.take()).await, "one");
+        }
+        // The second piece is there only later.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let frame = |text: &'static str| Ok::<_, Status>(Frame::data(Bytes::from(text)));
+        let later = stream::once(async move { told.await.map_err(|_| Status::internal("gone")) }).map_ok(Frame::data);
+        let pieces = stream::iter([frame("one")]).chain(later);
+        let mut kept = Kept::of(Body::new(StreamBody::new(pieces))).await;
+        tell.send(Bytes::from("two")).unwrap();
+        assert!(kept.is_there());
+        assert_eq!(all(kept.take()).await, "onetwo");
+        assert!(!kept.is_there());
+    }
+}

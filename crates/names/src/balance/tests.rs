@@ -1,3 +1,5 @@
+//! Calls by role over real connections, while processes come, go and refuse.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 

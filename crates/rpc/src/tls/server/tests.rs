@@ -1,3 +1,5 @@
+//! Connections of real sockets: what is heard on them, when they end, and how a process leaves.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -41,6 +43,8 @@ struct Two {
     ring: Arc<telemetry::Ring>,
     authority: Authority,
     server: Server,
+    /// What the server shows.
+    credentials: Credentials,
     remembers: Remembers,
     target: Target,
 }
@@ -58,7 +62,7 @@ impl Two {
         let issued = authority.issue(&world, &who(Role::Scheduler, "s")).unwrap();
         let credentials = Credentials::new(&issued, &authority.certificate_pem).unwrap();
         listener.serve(&world, server.clone(), &credentials).unwrap();
-        Two { world, ring, authority, server, remembers, target }
+        Two { world, ring, authority, server, credentials, remembers, target }
     }
 
     fn client(&self, issued: &pki::Issued) -> Arc<TlsPeers> {
@@ -120,6 +124,19 @@ async fn a_connection_does_not_outlive_the_certificate_that_it_was_verified_by()
     two.call(&peers).await.unwrap_err();
     // A newer one is shown by whoever connects next.
     credentials.replace(&two.authority.issue(&two.world, &caller).unwrap()).unwrap();
+    two.call(&peers).await.unwrap();
+}
+
+#[tokio::test]
+async fn nor_the_certificate_of_the_server() {
+    let two = Two::new().await;
+    let own = who(Role::Scheduler, "s");
+    let show = |span| two.credentials.replace(&two.authority.issue_for(&two.world, &own, span).unwrap()).unwrap();
+    show(Duration::from_secs(2));
+    let peers = two.admin();
+    let link = two.call(&peers).await.unwrap();
+    show(Duration::from_secs(1000));
+    two.ended(&link, Duration::from_secs(4)).await;
     two.call(&peers).await.unwrap();
 }
 
