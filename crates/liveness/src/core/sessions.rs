@@ -70,6 +70,9 @@ pub struct Told {
     pub answers: Option<u64>,
 }
 
+/// A process that comes back to an instance that knows nothing may say what its number was; it may not use numbers up.
+const SESSION_MAX: u64 = 1 << 48;
+
 /// The roles that a certificate for `own` covers.
 fn covers(own: Role, role: Role) -> bool {
     own == role || (own == Role::Control && Role::PARTS.contains(&role))
@@ -86,7 +89,7 @@ impl Core {
             return Err(Refusal::NotItsRole { who: attend.listing.who.to_string(), role: *role });
         }
         let session = match self.records.get(&who) {
-            None => attend.session.max(1),
+            None => attend.session.clamp(1, SESSION_MAX),
             Some(there) if there.lock == attend.lock => {
                 if there.turn >= attend.turn {
                     return Err(Refusal::Overtaken);
@@ -111,7 +114,7 @@ impl Core {
                 if self.stands_here(&who) {
                     self.close(&who);
                 }
-                session + 1
+                session.saturating_add(1)
             }
         };
         let listing = Listing { session, status: Status::Alive, ..attend.listing.clone() };

@@ -38,6 +38,18 @@ fn lock(secret: &[u8]) -> Result<Lock, Status> {
     digest.as_ref().try_into().map_err(|_| Status::internal("a digest is not as long as digests are"))
 }
 
+/// Of whom a process with the role `own` hears: a node of the control processes that it has to do with, and of no other node.
+fn permitted(own: Role, watch: &[String]) -> Wanted {
+    let roles = match (convert::wanted_of(watch), own) {
+        (Wanted::All, Role::Agent) => Role::PARTS.into(),
+        (Wanted::All, _) => return Wanted::All,
+        (Wanted::Roles(roles), Role::Agent) => roles.into_iter().filter(|role| Role::PARTS.contains(role)).collect(),
+        (Wanted::Roles(roles), _) => roles,
+    };
+    // Whoever has a session may have to go to another instance.
+    Wanted::Roles(roles.into_iter().chain([Role::Liveness]).collect())
+}
+
 fn who(peer: &Identity) -> Who {
     Arc::new((peer.role, peer.name.clone()))
 }
@@ -59,11 +71,7 @@ impl LivenessService for Service {
             turn: told.turn,
             change: told.turn << 32,
         };
-        let wanted = (!told.watch.is_empty()).then(|| convert::wanted_of(&told.watch)).map(|wanted| match wanted {
-            Wanted::All => Wanted::All,
-            // Whoever has a session may have to go to another instance.
-            Wanted::Roles(roles) => Wanted::Roles(roles.into_iter().chain([Role::Liveness]).collect()),
-        });
+        let wanted = (!told.watch.is_empty()).then(|| permitted(attend.listing.who.role, &told.watch));
         let seen = convert::version_of(told.seen.as_ref());
         let sending = Sending::begin(&self.0, attend, wanted, seen, told.config, link).map_err(no)?;
         let said = stream::unfold(sending, |mut sending| async move {
