@@ -200,6 +200,18 @@ impl Core {
         self.records.values().map(|record| &record.listing)
     }
 
+    /// Everybody whose certificate is for `role`, without a look at all the others.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Arc<Listing>> {
+        let first: Who = Arc::new((role, String::new()));
+        self.records.range(first..).take_while(move |(who, _)| who.0 == role).map(|(_, record)| &record.listing)
+    }
+
+    /// Every process that may be an instance: those with a certificate for just that, and those that play everything.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<Listing>> {
+        let may = self.of(Role::Control).chain(self.of(Role::Liveness));
+        may.filter(|listing| listing.roles.contains(&Role::Liveness))
+    }
+
     /// What is known of `who`.
     pub fn get(&self, who: &Who) -> Option<&Arc<Listing>> {
         self.records.get(who).map(|record| &record.listing)

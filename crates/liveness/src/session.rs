@@ -301,13 +301,10 @@ impl Session {
             if self.inside.lock().leaving {
                 return;
             }
-            let most = if stood {
-                pause = PAUSE_FIRST;
-                self.inside.lock().spread
-            } else {
-                pause = (pause * 2).min(PAUSE_MAX);
-                pause
-            };
+            pause = if stood { PAUSE_FIRST } else { (pause * 2).min(PAUSE_MAX) };
+            // As many as shared its last instance come back with it, wherever they find the next.
+            let spread = self.inside.lock().spread;
+            let most = if stood { spread } else { pause.max(spread) };
             let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
             self.world.sleep(Duration::from_micros(self.world.random_below(micros))).await;
         }

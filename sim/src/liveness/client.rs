@@ -209,7 +209,7 @@ impl Lab {
         let (attempt, stood) = (process.attempt, process.stood);
         if stood || process.targets.is_empty() {
             process.pause = if stood { PAUSE_FIRST } else { (process.pause * 2).min(PAUSE_MAX) };
-            let most = if stood { process.spread } else { process.pause };
+            let most = if stood { process.spread } else { process.pause.max(process.spread) };
             let at = self.now + self.client_dice.below(most);
             self.queue.push(at, Event::Act(self.this(number), Act::Attend(attempt)));
             return;

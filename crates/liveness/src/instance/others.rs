@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use names::{Listing, Version};
+use names::Version;
 use parking_lot::Mutex;
-use pki::Role;
 use proto::liveness::v1::ExchangeRequest;
 use proto::liveness::v1::liveness_service_client::LivenessServiceClient;
 use rpc::Target;
@@ -49,11 +48,11 @@ impl Instance {
 
     /// Every instance that may be there, but this one.
     fn instances(&self) -> Vec<Target> {
-        let listed = self.all();
-        let listed = listed.iter().filter(|listing| {
-            listing.roles.contains(&Role::Liveness) && !listing.status.is_final() && listing.who != self.options.own
-        });
-        let listed = listed.filter_map(|listing: &Arc<Listing>| listing.target());
+        let listed: Vec<Target> = {
+            let inside = self.inside.lock();
+            let others = inside.core.instances().filter(|listing| listing.who != self.options.own);
+            others.filter(|listing| !listing.status.is_final()).filter_map(|listing| listing.target()).collect()
+        };
         // A name is worth more than an address alone.
         let mut by_endpoint: BTreeMap<String, Target> = BTreeMap::new();
         for target in self.options.bootstrap.iter().cloned().chain(listed) {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 use super::stream::{Sending, Watching};
-use super::{ConfigDocument, Instance, tries};
+use super::{ConfigDocument, Instance};
 use crate::core::{Attend, Lock, Told, Wanted, Who};
 use crate::wire as convert;
 
@@ -141,10 +141,6 @@ impl LivenessService for Service {
 
     async fn reach(&self, request: Request<wire::ReachRequest>) -> Result<Response<wire::ReachResponse>, Status> {
         let endpoint = request.into_inner().endpoint;
-        let known = tries::is_endpoint_of(&endpoint, self.0.inside.lock().core.all());
-        if !known {
-            return Err(rpc::Error::not_now("this instance knows of no process at that address").into());
-        }
         let tried = self.0.reach_for_another(&endpoint).await;
         Ok(Response::new(wire::ReachResponse { tried: convert::tried(tried).into() }))
     }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use names::Listing;
-use pki::Role;
 use proto::liveness::v1::ReachRequest;
 use proto::liveness::v1::liveness_service_client::LivenessServiceClient;
 use rpc::{Probe, Prober, Target};
@@ -52,10 +50,8 @@ impl Instance {
     /// Other instances that are alive.
     fn other_instances(&self) -> Vec<Target> {
         let inside = self.inside.lock();
-        let instances = inside.core.all().filter(|listing| {
-            listing.roles.contains(&Role::Liveness) && listing.takes_calls() && listing.who.to_string() != self.name
-        });
-        instances.filter_map(|listing| listing.target()).collect()
+        let others = inside.core.instances().filter(|listing| listing.who != self.options.own);
+        others.filter(|listing| listing.takes_calls()).filter_map(|listing| listing.target()).collect()
     }
 
     /// Asks a few processes on other machines, drawn at random.
@@ -133,9 +129,4 @@ pub(crate) async fn reach(world: &World, prober: &Arc<dyn Prober>, endpoint: &st
         }
     }
     silent.then_some(Tried::Silent)
-}
-
-/// What others may be asked to connect to: the endpoint of a process, and not whatever an instance's peer likes.
-pub(super) fn is_endpoint_of<'a>(endpoint: &str, mut known: impl Iterator<Item = &'a Arc<Listing>>) -> bool {
-    known.any(|listing| listing.endpoints.get(Listing::RPC).is_some_and(|there| there == endpoint))
 }
