@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -31,10 +31,21 @@ impl Process {
 
     /// The same with these variables in its environment.
     pub fn start_within(arguments: &[String], log: &Path, environment: &[(String, OsString)]) -> Process {
+        Process::spawn(Command::new(binary::path()), arguments, log, environment)
+    }
+
+    /// The same in this network namespace.
+    pub fn start_in(namespace: &str, arguments: &[String], log: &Path) -> Process {
+        // `ip` becomes the program: the id is the program's.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(binary::path());
+        Process::spawn(command, arguments, log, &[])
+    }
+
+    fn spawn(mut command: Command, arguments: &[String], log: &Path, environment: &[(String, OsString)]) -> Process {
         let out = log.with_extension("out");
         let errors = File::options().create(true).append(true).open(log).expect("the log can be written");
         let stdout = File::create(&out).expect("the output can be written");
-        let mut command = Command::new(binary::path());
         command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(errors);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("the program under test starts");
@@ -58,6 +69,11 @@ impl Process {
     /// Whether it has ended, by itself or by a signal.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How it has ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Its process id.

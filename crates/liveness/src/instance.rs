@@ -79,6 +79,8 @@ struct Inside {
     questions: u64,
     /// Where other instances' calls come from.
     incoming: BTreeMap<Observer, Link>,
+    /// Where other instances that hear this one say that they answer, by the number of their stream.
+    callers: BTreeMap<u64, Target>,
 }
 
 /// Who wants to be woken, by what they want to hear of.
@@ -136,6 +138,7 @@ impl Instance {
             asked: BTreeMap::new(),
             questions: 0,
             incoming: BTreeMap::new(),
+            callers: BTreeMap::new(),
         };
         let instance = Arc::new(Instance {
             world: world.clone(),

@@ -270,6 +270,7 @@ impl Session {
     async fn attend(self: Arc<Self>) {
         let mut pause = PAUSE_FIRST;
         let mut last: Option<String> = None;
+        let mut warned = BTreeMap::new();
         loop {
             let mut targets = self.instances();
             // The one that has just been lost comes last.
@@ -305,8 +306,20 @@ impl Session {
             // As many as shared its last instance come back with it, wherever they find the next.
             let spread = self.inside.lock().spread;
             let most = if stood { spread } else { pause.max(spread) };
+            if !stood {
+                self.warn(&mut warned);
+            }
             let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
             self.world.sleep(Duration::from_micros(self.world.random_below(micros))).await;
+        }
+    }
+
+    /// Says, once for each reason, why there is no session: who runs this process has to know.
+    fn warn(&self, warned: &mut BTreeMap<String, String>) {
+        let said = self.inside.lock().said.clone();
+        if !said.is_empty() && said != *warned {
+            tracing::warn!(error = %NoInstance(said.clone()), "this process has no session");
+            *warned = said;
         }
     }
 
@@ -367,6 +380,9 @@ impl Session {
                 }
                 Some(Said::Config(config)) => self.configure(config),
                 Some(Said::Question(question)) => self.answer(question),
+                Some(Said::Waiting(wire::Waiting { reason })) => {
+                    tracing::warn!(instance = %target, reason, "this process has no session yet");
+                }
                 Some(Said::Ended(wire::Ended { over: true, .. })) => return End::Over,
                 Some(Said::Ended(wire::Ended { reason, .. })) => return why(stood, reason),
                 Some(Said::Nudge(_)) | None => {}

@@ -11,10 +11,13 @@ use store::View;
 use telemetry::metrics::{Counter, Histogram, Kind, Metrics, Sample};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use world::{Mono, World};
 
-/// A request that takes longer is dropped.
-const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+/// A request that takes longer is dropped. Whoever asks is on this machine.
+const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+/// Requests at a time: one that says nothing must not keep out the others.
+const REQUESTS_MAX: usize = 64;
 /// Wait before the next accept when the last one failed.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -29,15 +32,21 @@ pub async fn serve(world: &World, metrics: &Metrics, listen: SocketAddr) -> anyh
     let address = listener.local_addr()?;
     let (metrics, own) = (metrics.clone(), world.clone());
     world.spawn("metrics", async move {
+        let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
         loop {
+            let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return };
             let Ok((socket, _)) = listener.accept().await else {
                 own.sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let answered = own.timeout(WAIT_MAX, answer(socket, &metrics)).await;
-            if !matches!(answered, Ok(Ok(()))) {
-                tracing::debug!("a reader of metrics went away");
-            }
+            let (metrics, task) = (metrics.clone(), own.clone());
+            own.spawn("metrics request", async move {
+                let answered = task.timeout(WAIT_MAX, answer(socket, &metrics)).await;
+                if !matches!(answered, Ok(Ok(()))) {
+                    tracing::debug!("a reader of metrics went away");
+                }
+                drop(permit);
+            });
         }
     });
     Ok(address)

@@ -7,6 +7,7 @@ mod configuration;
 mod every_role_apart;
 mod every_route;
 mod idle_writes_nothing;
+mod liveness;
 mod malformed;
 mod no_capacity;
 mod operators;

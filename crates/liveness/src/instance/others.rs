@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use names::Version;
+use names::{Listing, Version};
 use parking_lot::Mutex;
 use proto::liveness::v1::ExchangeRequest;
 use proto::liveness::v1::liveness_service_client::LivenessServiceClient;
@@ -26,6 +26,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 const LOOK_FOR_LINK_EVERY: Duration = Duration::from_secs(60);
 /// One that was not heard for so long is taken for gone.
 const DEAF_AFTER: Duration = Duration::from_millis(1500);
+/// How often, and how many times, an instance that starts looks for its own session.
+const OWN_LOOK_EVERY: Duration = Duration::from_millis(20);
+const OWN_LOOKS: u32 = 10;
 
 impl Instance {
     /// Follows everybody that bootstrap and sessions name as an instance.
@@ -53,9 +56,11 @@ impl Instance {
             let others = inside.core.instances().filter(|listing| listing.who != self.options.own);
             others.filter(|listing| !listing.status.is_final()).filter_map(|listing| listing.target()).collect()
         };
+        // One that has moved knows where the others are, and not they where it is: it calls first.
+        let callers: Vec<Target> = self.inside.lock().callers.values().cloned().collect();
         // A name is worth more than an address alone.
         let mut by_endpoint: BTreeMap<String, Target> = BTreeMap::new();
-        for target in self.options.bootstrap.iter().cloned().chain(listed) {
+        for target in self.options.bootstrap.iter().cloned().chain(listed).chain(callers) {
             by_endpoint.insert(target.endpoint.clone(), target);
         }
         by_endpoint.into_values().filter(|target| !target.endpoint.is_empty()).collect()
@@ -96,7 +101,7 @@ impl Instance {
     ) -> Result<bool, tonic::Status> {
         let cx = Cx::root(&self.options.ring, None, self.world.now() + ANSWER_WAIT_MAX);
         let mut client = LivenessServiceClient::new(self.options.peers.channel(target, &cx));
-        let request = ExchangeRequest { heard: Some(convert::version(*heard)) };
+        let request = ExchangeRequest { heard: Some(convert::version(*heard)), endpoint: self.own_endpoint().await };
         let mut stream = client.exchange(request).await?.into_inner();
         let cell = &self.options.own.cell;
         let mut statements = Vec::new();
@@ -124,6 +129,19 @@ impl Instance {
                 *heard = version;
             }
         }
+    }
+
+    /// Where this instance answers, as soon as its own session tells: that is a matter of moments. Otherwise nothing.
+    async fn own_endpoint(&self) -> String {
+        let own = Arc::new((self.options.own.role, self.options.own.name.clone()));
+        for _ in 0..OWN_LOOKS {
+            let listing = self.inside.lock().core.get(&own).cloned();
+            if let Some(endpoint) = listing.and_then(|listing| listing.endpoints.get(Listing::RPC).cloned()) {
+                return endpoint;
+            }
+            self.world.sleep(OWN_LOOK_EVERY).await;
+        }
+        String::new()
     }
 
     /// Completes when the host of the instance `name` was not heard for too long on the connection over which it hears this

@@ -8,7 +8,7 @@ use names::Version;
 use pki::{Identity, Role};
 use proto::liveness::v1 as wire;
 use proto::liveness::v1::liveness_service_server::LivenessService;
-use rpc::{link_of, peer_of};
+use rpc::{Target, link_of, peer_of};
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
@@ -121,15 +121,22 @@ impl LivenessService for Service {
         request: Request<wire::ExchangeRequest>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let (peer, link) = (peer_of(&request)?, link_of(&request));
-        let heard = convert::version_of(request.into_inner().heard.as_ref());
+        let told = request.into_inner();
+        let heard = convert::version_of(told.heard.as_ref());
         let wake = Arc::new(Notify::new());
         let watcher = {
             let mut inside = self.0.inside.lock();
             if let Some(link) = link {
                 inside.incoming.insert(peer.to_string(), link);
             }
-            inside.watchers.add(&Wanted::All, &wake)
+            let number = inside.watchers.add(&Wanted::All, &wake);
+            if !told.endpoint.is_empty() {
+                let caller = Target { role: peer.role, name: peer.name, endpoint: told.endpoint };
+                inside.callers.insert(number, caller);
+            }
+            number
         };
+        self.0.follow.notify_one();
         let telling =
             Telling { instance: Arc::clone(&self.0), watcher, wake, heard, config: 0, first: true, queue: Vec::new() };
         let said = stream::unfold(telling, |mut telling| async move {
@@ -195,6 +202,8 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        self.instance.inside.lock().watchers.remove(self.watcher);
+        let mut inside = self.instance.inside.lock();
+        inside.watchers.remove(self.watcher);
+        inside.callers.remove(&self.watcher);
     }
 }

@@ -103,8 +103,12 @@ impl Sending {
             ended: false,
         };
         match sending.admit() {
+            Ok(()) => {}
             // Others are heard of in the meantime.
-            Ok(()) | Err(Refusal::InUse { .. }) => {}
+            Err(refusal @ Refusal::InUse { .. }) => {
+                tracing::warn!(who = %sending.attend.listing.who, reason = %refusal, "a process waits for its name");
+                sending.queue.push_back(Said::Waiting(wire::Waiting { reason: refusal.to_string() }));
+            }
             Err(Refusal::Over(how)) => sending.end(true, &format!("this session is over: {how}")),
             Err(refusal @ (Refusal::NotItsRole { .. } | Refusal::Overtaken)) => return Err(refusal),
         }
