@@ -66,7 +66,12 @@ pub(super) async fn drive(coordinator: &Arc<Coordinator>, id: WorkId, changed: &
             Ok(false) => {}
             Err(Stop::Lost) => {
                 tracing::info!(work = %id, "another owner has taken this work, or it has ended");
-                return;
+                // If another life of this name has it, then that one has the name as well, or is over: this process goes on
+                // with it, or learns that it must end. Who only let go would leave the work to nobody.
+                match load(coordinator, id, changed).await {
+                    Some(again) => drive = again,
+                    None => return,
+                }
             }
         }
     }
