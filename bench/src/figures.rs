@@ -6,6 +6,7 @@ mod creates;
 mod first;
 mod full;
 mod idle;
+mod liveness;
 mod moves;
 mod reads;
 pub mod rpc;
@@ -44,6 +45,8 @@ pub enum Figure {
     First,
     /// What a cell with a thousand nodes writes when nothing happens.
     Idle,
+    /// A thousand sessions: how soon deaths, cuts and changes are heard of, and what they cost when nothing happens.
+    Liveness,
 }
 
 /// Between two figures: what the one before has left to the kernel to write must not be the next one's burden.
@@ -88,5 +91,6 @@ async fn one(figure: Figure, settings: &Settings) -> anyhow::Result<Vec<Row>> {
         Figure::Binary => binary::measure(settings),
         Figure::First => first::measure(settings).await,
         Figure::Idle => idle::measure(settings).await,
+        Figure::Liveness => liveness::measure(settings).await,
     }
 }

@@ -23,6 +23,7 @@
 mod api;
 mod cell;
 mod figures;
+mod fleet;
 mod http_client;
 mod inside;
 mod load;
@@ -66,6 +67,9 @@ pub struct Settings {
     /// How long the idle cell is watched.
     #[arg(long, default_value_t = 300)]
     idle_seconds: u64,
+    /// How long the cell of a thousand sessions is watched when nothing happens to it.
+    #[arg(long, default_value_t = 60)]
+    quiet_seconds: u64,
     /// Where cells keep their homes; on a disk, not in memory.
     #[arg(long)]
     dir: PathBuf,

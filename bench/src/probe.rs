@@ -69,6 +69,17 @@ pub fn lo_bytes() -> anyhow::Result<u64> {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).context("there is no `lo`")
 }
 
+/// Bytes and packets that all interfaces of this network namespace have received, headers included: what was sent within
+/// it, and what came to it.
+pub fn carried() -> anyhow::Result<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/self/net/dev").context("cannot read the counters of interfaces")?;
+    let counts = text.lines().filter_map(|line| {
+        let mut fields = line.split_once(':')?.1.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+        Some((fields.next()?, fields.next()?))
+    });
+    Ok(counts.fold((0, 0), |(bytes, packets), (more, others)| (bytes + more, packets + others)))
+}
+
 /// Bytes of all files under a path.
 pub fn size(path: &Path) -> u64 {
     let Ok(found) = path.symlink_metadata() else { return 0 };

@@ -39,7 +39,7 @@ pub fn hunter(bug: Bug) -> Hunter {
         Bug::AddsKnowNoLimit => churn(1, 8),
         Bug::JournalsWithoutTheWork => apart(1, 12),
         Bug::ZerosAreRecords => apart(6, 12),
-        Bug::SkipsTheName => apart(29, 8),
+        Bug::SkipsTheName => apart(24, 8),
         Bug::DrivesAnothersLife => apart(29, 8),
         Bug::JournalsAfterwards => churn(1, 8),
         Bug::AFailureIsClean => churn(1, 8),

@@ -86,6 +86,7 @@ impl Node {
     }
 
     async fn attend_all(self: Arc<Self>) {
+        (self.config.named)().await;
         let attending: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let mut seen = 0;
         loop {

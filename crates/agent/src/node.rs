@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rpc::{Peers, Target};
 use telemetry::{Cx, Ring, Span};
 use tokio::sync::{Semaphore, oneshot};
-use world::{Mono, World};
+use world::{BoxFuture, Mono, World};
 
 use crate::attend::Outbox;
 use crate::blobs::Blobs;
@@ -38,6 +38,8 @@ pub struct Config {
     pub peers: Arc<dyn Peers>,
     /// Where it finds the coordinators, which it attends.
     pub directory: Arc<Directory>,
+    /// Completes when this process has its name: until then another may be the node, and it attends nobody.
+    pub named: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
     /// Who holds image content.
     pub images: Vec<Target>,
     /// A directory of its own for what is being uploaded.

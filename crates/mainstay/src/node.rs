@@ -201,6 +201,7 @@ async fn start_node(
         watch: Wanted::Roles([Role::Coordinator, Role::Api].into()),
         settings,
     });
+    let session = Arc::clone(&membership.session);
     let node = Node::start(
         world,
         journal,
@@ -213,6 +214,10 @@ async fn start_node(
             driver,
             peers: Arc::clone(&membership.peers),
             directory: Arc::clone(&membership.directory),
+            named: Arc::new(move || {
+                let session = Arc::clone(&session);
+                Box::pin(async move { session.standing().await })
+            }),
             images: vec![Target::any(Role::Api)],
             scratch: dir.join("scratch").join(name),
             files: Arc::new(agent::OnDisk),

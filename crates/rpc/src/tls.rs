@@ -7,6 +7,7 @@
 mod client;
 mod clock;
 mod connection;
+mod handshakes;
 mod heard;
 mod probe;
 mod server;

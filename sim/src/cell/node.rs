@@ -51,6 +51,7 @@ pub(super) async fn run(cell: Arc<Cell>, process: Process, world: World, nodes: 
             }),
             peers: Arc::clone(&member.peers),
             directory: Arc::clone(&member.directory),
+            named: Arc::new(|| Box::pin(std::future::ready(()))),
             images: vec![images.clone()],
             scratch: Scratch::dir(name),
             files: Arc::new(ProcessFiles { scratch: Arc::clone(&cell.scratch), exec: cell.exec.clone(), process }),

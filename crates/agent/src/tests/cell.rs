@@ -139,6 +139,7 @@ impl Cell {
             driver: self.machine.driver(name),
             peers: Arc::new(OnePeer(control.local(identity(Role::Agent, name)))),
             directory: coordinator(),
+            named: Arc::new(|| Box::pin(std::future::ready(()))),
             images: target(Role::Coordinator),
             scratch: self.scratch(),
             files: Arc::new(crate::OnDisk),

@@ -9,20 +9,18 @@ use futures_util::future::{Either, select};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pki::Identity;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
 use world::{Wall, World};
 
+use super::handshakes::Handshakes;
 use super::socket::Accepted;
 use super::{Credentials, PAST_END_MAX, STREAMS_MAX, TlsError, clock};
 use crate::leaving::Stage;
 use crate::link::Link;
 use crate::server::{Peer, Server};
 
-/// Handshakes in progress; further connections wait in the kernel's queue.
-const HANDSHAKES_MAX: usize = 64;
 /// A handshake that takes longer is dropped: a slow peer holds one place for no longer than this.
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often a quiet connection is probed, and how long the answer may take.
@@ -77,9 +75,9 @@ impl Listener {
 }
 
 async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, server: &Server) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let handshakes = Handshakes::new(world);
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let place = handshakes.place().await;
         let closed = pin!(server.leaving().clone().reached(Stage::Closed));
         let accepted = match select(pin!(listener.accept()), closed).await {
             Either::Left((accepted, _)) => accepted,
@@ -97,12 +95,16 @@ async fn accept(world: &World, listener: &TcpListener, acceptor: &TlsAcceptor, s
         };
         let (acceptor, server, task) = (acceptor.clone(), server.clone(), world.clone());
         world.spawn("rpc connection", async move {
-            let opened = task.timeout(HANDSHAKE_WAIT_MAX, open(&task, &acceptor, socket)).await;
-            drop(permit);
+            let opening = task.timeout(HANDSHAKE_WAIT_MAX, open(&task, &acceptor, socket));
+            let opened = match select(pin!(opening), pin!(place.taken())).await {
+                Either::Left((opened, _)) => opened.ok(),
+                Either::Right(_) => None,
+            };
+            drop(place);
             match opened {
-                Ok(Ok(opened)) => serve(&task, server, opened).await,
-                Ok(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
-                Err(_) => tracing::info!(%from, "a peer did not finish its handshake in time"),
+                Some(Ok(opened)) => serve(&task, server, opened).await,
+                Some(Err(reason)) => tracing::info!(%from, %reason, "refused a connection"),
+                None => tracing::info!(%from, "a peer did not finish its handshake in time"),
             }
             drop(connected);
         });

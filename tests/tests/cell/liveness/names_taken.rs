@@ -29,7 +29,7 @@ fn a_living_process_keeps_its_name() {
     crew.serve("main", "control", &main, &[]);
     crew.finds(&[&main]);
     crew.agent("a", &["node-1"], None, &[]);
-    becomes(&cell, "node-1", "alive");
+    let before = becomes(&cell, "node-1", "alive");
     let watcher = Watcher::new(&cell.home(), &main);
     all_alive(&watcher, &["agent/node-1"]);
     let first = watcher.now().remove("agent/node-1").map(|event| event.session);
@@ -37,6 +37,11 @@ fn a_living_process_keeps_its_name() {
     let home = another_home(&cell, "elsewhere").display().to_string();
     crew.agent("thief", &["node-1"], None, &["--home", &home]);
     pause(LOOKED_AT);
+    let admin = cell.admin();
+    let server = admin.create("on-the-first");
+    admin.reaches(&server, "ACTIVE");
+    assert!(cell.guests().contains_key(&server), "the first is still who is called");
+    assert_eq!(node(&cell, "node-1")["endpoint"], before["endpoint"]);
     let doubted = doubts(&watcher, &[]);
     assert!(doubted.is_empty(), "{doubted:?}");
     assert_eq!(watcher.now().remove("agent/node-1").map(|event| event.session), first);

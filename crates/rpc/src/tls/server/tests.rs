@@ -11,6 +11,7 @@ use proto::operator::v1::GetStatusRequest;
 use proto::operator::v1::operator_service_client::OperatorServiceClient;
 use telemetry::metrics::Metrics;
 use telemetry::{Cx, Ring};
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use world::os::OsHost;
 
