@@ -1,3 +1,5 @@
+//! Calls that go to whoever is there.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 

@@ -1,3 +1,5 @@
+//! A connection from its handshake to its end, over real sockets.
+
 use std::time::Duration;
 
 use parking_lot::Mutex;
