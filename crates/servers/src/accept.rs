@@ -159,6 +159,16 @@ impl Ask {
     }
 }
 
+/// What became of a transaction.
+enum Went {
+    /// It happened.
+    Through,
+    /// It did not: others were first.
+    Nowhere,
+    /// Nobody can tell: what it wrote may have been there, and have been changed since.
+    Perhaps,
+}
+
 /// The coordinators that are there, as far as this process knows; none, if it does not know.
 pub type Owners = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
@@ -333,27 +343,44 @@ impl Servers {
         cx: &Cx,
         decide: impl Fn(&Reader<'_>, &mut Txn) -> Result<T, AcceptError>,
     ) -> Result<T, AcceptError> {
+        let mut maybe = false;
         for _ in 0..DECISIONS_MAX {
             let planned = self.view.read(|reader| {
                 let mut txn = Txn::new();
                 decide(reader, &mut txn).map(|value| (value, txn))
             });
-            let (value, txn) = planned.await??;
-            if txn.ops.is_empty() || self.commit(cx, txn).await? {
+            let (value, txn) = match planned.await? {
+                Ok(planned) => planned,
+                // A refusal would say that nothing happened, and that is not known.
+                Err(refusal) if maybe => {
+                    let why = "what became of the first attempt is not known, and a second one finds";
+                    return Err(AcceptError::Busy(format!("{why}: {refusal}")));
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            if txn.ops.is_empty() {
                 return Ok(value);
+            }
+            match self.commit(cx, txn).await? {
+                Went::Through => return Ok(value),
+                Went::Nowhere => {}
+                Went::Perhaps => maybe = true,
             }
         }
         Err(AcceptError::Busy("others keep changing the same thing; try again".into()))
     }
 
-    /// `true`: it happened. `false`: decide again.
-    async fn commit(&self, cx: &Cx, txn: Txn) -> Result<bool, AcceptError> {
+    /// What became of a transaction, if that is no reason to give up.
+    async fn commit(&self, cx: &Cx, txn: Txn) -> Result<Went, AcceptError> {
         let mut unknown = false;
         loop {
             match self.view.store().commit(txn.clone()).await {
-                Ok(_) => return Ok(true),
-                Err(CommitError::Conflict { .. }) if unknown => return self.landed(&txn).await,
-                Err(CommitError::Conflict { .. }) => return Ok(false),
+                Ok(_) => return Ok(Went::Through),
+                Err(CommitError::Conflict { .. }) if unknown => {
+                    let landed = self.landed(&txn).await?;
+                    return Ok(if landed { Went::Through } else { Went::Perhaps });
+                }
+                Err(CommitError::Conflict { .. }) => return Ok(Went::Nowhere),
                 Err(CommitError::OverLimit { key, current, delta, limit }) => {
                     let wanted = delta.unsigned_abs();
                     return Err(match quota::parse_used_key(&key) {
@@ -363,7 +390,7 @@ impl Servers {
                         }
                     });
                 }
-                Err(CommitError::Unknown { .. }) if planted::is(Bug::UnknownIsAccepted) => return Ok(true),
+                Err(CommitError::Unknown { .. }) if planted::is(Bug::UnknownIsAccepted) => return Ok(Went::Through),
                 Err(CommitError::Unknown { reason }) if planted::is(Bug::UnknownIsRefused) => {
                     return Err(AcceptError::Conflict(reason));
                 }

@@ -27,9 +27,10 @@ use crate::held::hold_until_end;
 
 /// Connecting, handshake included, takes no longer.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
-/// Without probes a peer whose host lives and that does not answer would never be noticed.
+/// Without probes a peer whose host lives and that does not answer would never be noticed. One that is starved or held for a
+/// while is no reason to lose what stands; a host that is gone is noticed by the kernel, much sooner.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
-const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
+const KEEPALIVE_WAIT: Duration = Duration::from_secs(10);
 /// Calls in progress on one connection; somewhat fewer than it takes, because calls that were given up count for a while.
 const CALLS_MAX: usize = STREAMS_MAX - 24;
 /// A request that a closing connection gave back is sent on a new one. So many in a row are a defect of the other end.
