@@ -264,7 +264,7 @@ async fn facts_and_configuration_reach_everybody_through_any_instance() {
     lab.until("both have it", || agents.iter().all(|agent| *agent.thing.configured.lock() == 7)).await;
     agents[0].thing.session.tell(|listing| listing.config = 7);
     agents[0].thing.session.told().await;
-    let observer = lab.process(Lab::who(Role::Control, "main"), &Role::PARTS, &[two.thing.1.clone()]);
+    let observer = lab.process(Lab::who(Role::Control, "main"), &Role::PARTS, std::slice::from_ref(&two.thing.1));
     let directory = observer.thing.session.directory();
     lab.until("others know", || directory.get(Role::Agent, "n1").is_some_and(|known| known.config == 7)).await;
     let told = agents[1].thing.session.directory();
