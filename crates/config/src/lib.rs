@@ -8,7 +8,7 @@
 //!   that is set, the most specific wins: node, then role, then zone, then cell, then the key's default.**
 //! - [`document`]: all that is set, and what of it a release understands. [`explain`] says why a value is what it is.
 //! - [`plan`]: from a wish and the present state to one transaction, or a refusal that says what is allowed. Pure.
-//!   [`change`]: the shell that commits it. [`stored`]: the tables, and the history of changes.
+//!   [`mod@change`]: the shell that commits it. [`stored`]: the tables, and the history of changes.
 //! - [`source`]: the document and its changes, for whoever serves configuration. [`wire`]: its form between processes.
 //! - [`settings`]: what a process runs. [`permits`]: a bound that may change while it is in use.
 //!
