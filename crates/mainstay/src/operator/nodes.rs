@@ -1,5 +1,6 @@
 //! Nodes, as operators see them.
 
+use names::Listing;
 use pki::Role;
 use placement::provider::used_key;
 use placement::{Node, Provider};
@@ -28,13 +29,15 @@ fn describe(inner: &Inner, reader: &Reader<'_>, node: Node) -> wire::Node {
     let unknown = inner.attendance.unknown_guests(&node.name);
     let listing = inner.directory.get(Role::Agent, &node.name);
     let status = listing.as_ref().map(|listing| &listing.status);
+    let endpoint = listing.as_ref().and_then(|listing| listing.endpoints.get(Listing::RPC).cloned());
     wire::Node {
         up: status.is_some_and(|status| *status == names::Status::Alive),
         status: status.map(|status| status.name().to_owned()).unwrap_or_default(),
         evidence: status.map(names::Status::evidence).unwrap_or_default(),
         since_us: status.and_then(names::Status::since).map_or(0, |since| since.as_micros()),
         machine: listing.as_ref().map(|listing| listing.machine.clone()).unwrap_or_default(),
-        endpoint: node.endpoint,
+        // Where it was when it last said what it has, unless it is known where it is.
+        endpoint: endpoint.unwrap_or(node.endpoint),
         hypervisor: node.hypervisor,
         zone: node.zone,
         disabled: node.disabled.unwrap_or_default(),
